@@ -1,0 +1,35 @@
+"""Kinds of failure. Each message says what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class FmrecError(Exception):
+    """Any failure that a person can act on; its text is written for that person."""
+
+
+class ConfigurationError(FmrecError):
+    """A parameter, environment variable or command-line option is missing or wrong."""
+
+
+class DownloadError(FmrecError):
+    """An archive could not be fetched, or what arrived is not what was promised."""
+
+
+class DataError(FmrecError):
+    """A file or a table holds something that cannot be used as it is."""
+
+
+class FormatError(DataError):
+    """Bytes that are not what their format demands (RecordIO, protobuf, model artifact)."""
+
+
+class StoreError(FmrecError):
+    """An object is missing, or would be overwritten with different content."""
+
+
+class JobError(FmrecError):
+    """A SageMaker job ended in a state other than Completed."""
+
+
+class EvaluationError(FmrecError):
+    """Predictions and events do not belong together."""
