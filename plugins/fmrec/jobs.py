@@ -1,0 +1,154 @@
+"""SageMaker request dictionaries: nothing but data, made from a run and what came before."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fmrec.errors import ConfigurationError
+from fmrec.layout import Run
+from fmrec.settings import Deployment
+
+RECORDIO = "application/x-recordio-protobuf"
+
+# Registry accounts of the built-in Factorization Machines image, used where the SageMaker SDK
+# (which bundles the whole list) cannot be installed. Source: its factorization-machines.json.
+_ACCOUNTS = {
+    "ap-northeast-1": "351501993468",
+    "ap-south-1": "991648021394",
+    "ap-southeast-1": "475088953585",
+    "ap-southeast-2": "712309505854",
+    "ca-central-1": "469771592824",
+    "eu-central-1": "664544806723",
+    "eu-north-1": "669576153137",
+    "eu-west-1": "438346466558",
+    "eu-west-2": "644912444149",
+    "eu-west-3": "749696950732",
+    "sa-east-1": "855470959533",
+    "us-east-1": "382416733822",
+    "us-east-2": "404615174143",
+    "us-west-1": "632365934929",
+    "us-west-2": "174872318107",
+}
+
+
+def built_in_image(region: str) -> str:
+    """URI of SageMaker's own Factorization Machines image in a region.
+
+    Raises ConfigurationError for a region that has none that we know of.
+    """
+    account = _sdk_accounts().get(region) or _ACCOUNTS.get(region)
+    if account is None:
+        raise ConfigurationError(
+            f"no Factorization Machines image is known for region {region!r}; set "
+            f"AWS_DEFAULT_REGION to one of: {', '.join(sorted(_ACCOUNTS))}"
+        )
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"{account}.dkr.ecr.{region}.{domain}/factorization-machines:1"
+
+
+def _sdk_accounts() -> dict[str, str]:
+    """The SDK's own table, read as a file: importing the SDK would cost five seconds."""
+    package = importlib.util.find_spec("sagemaker")
+    for folder in package.submodule_search_locations or [] if package else []:
+        table = Path(folder, "core", "image_uri_config", "factorization-machines.json")
+        if table.is_file():
+            accounts: dict[str, str] = json.loads(table.read_text())["versions"]["1"]["registries"]
+            return accounts
+    return {}
+
+
+def training_request(
+    run: Run, deployment: Deployment, channels: Mapping[str, Any], attempt: int
+) -> dict[str, Any]:
+    """CreateTrainingJob for the run. `channels` is what the recordio step returned."""
+    settings = run.settings
+    return {
+        "TrainingJobName": run.layout.job("train", attempt),
+        "AlgorithmSpecification": {
+            "TrainingImage": built_in_image(deployment.region),
+            "TrainingInputMode": "File",
+        },
+        "RoleArn": deployment.role_arn,
+        "InputDataConfig": [
+            {
+                "ChannelName": name,
+                "ContentType": RECORDIO,
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": uri,
+                        "S3DataDistributionType": "FullyReplicated",
+                    }
+                },
+            }
+            for name, uri in sorted(channels["training"].items(), reverse=True)
+        ],
+        "OutputDataConfig": {"S3OutputPath": run.layout.uri(run.layout.models)},
+        "ResourceConfig": {
+            "InstanceType": settings.instance_type,
+            "InstanceCount": 1,
+            "VolumeSizeInGB": 10,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_minutes * 60},
+        "HyperParameters": {
+            "feature_dim": str(channels["feature_dim"]),
+            **settings.hyperparameters(),
+        },
+        "Tags": _tags(run),
+    }
+
+
+def model_request(
+    run: Run, deployment: Deployment, training: Mapping[str, Any], attempt: int
+) -> dict[str, Any]:
+    """CreateModel for the artifact of a training job. `training` is what that task returned."""
+    return {
+        "ModelName": run.layout.job("model", attempt),
+        "ExecutionRoleArn": deployment.role_arn,
+        "PrimaryContainer": {
+            "Image": built_in_image(deployment.region),
+            "ModelDataUrl": training["artifact"],
+        },
+        "Tags": _tags(run),
+    }
+
+
+def transform_request(
+    run: Run, channels: Mapping[str, Any], model: Mapping[str, Any], attempt: int
+) -> dict[str, Any]:
+    """CreateTransformJob that scores the run's test events, one .out for each input file."""
+    name = run.layout.job("score", attempt)
+    return {
+        "TransformJobName": name,
+        "ModelName": model["name"],
+        "MaxConcurrentTransforms": 1,
+        "MaxPayloadInMB": 6,
+        "BatchStrategy": "MultiRecord",
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": channels["score"]}},
+            "ContentType": RECORDIO,
+            "SplitType": "RecordIO",
+        },
+        "TransformOutput": {
+            "S3OutputPath": run.layout.uri(run.layout.predictions(name)),
+            "Accept": "application/jsonlines",
+            "AssembleWith": "Line",
+        },
+        "TransformResources": {
+            "InstanceType": run.settings.instance_type,
+            "InstanceCount": 1,
+        },
+        "Tags": _tags(run),
+    }
+
+
+def _tags(run: Run) -> list[dict[str, str]]:
+    """What a bill or a clean-up script can group by."""
+    return [
+        {"Key": "project", "Value": "fmrec"},
+        {"Key": "fmrec:run", "Value": run.layout.run},
+    ]

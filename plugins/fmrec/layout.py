@@ -1,0 +1,134 @@
+"""Every S3 key and every SageMaker job name of a run, spelt once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from fmrec.errors import ConfigurationError
+from fmrec.settings import Deployment, RunSettings, parse_instant
+
+
+def run_key(run_id: str, as_of: datetime) -> str:
+    """The run's name in keys and job names, e.g. "19980308T000000Z-1c2d3e4f".
+
+    It starts with `as_of` (aware, UTC), so keys sort by the day they describe, and ends in a
+    hash of the Airflow run id, so two runs for one day stay apart.
+    """
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
+    return f"{as_of:%Y%m%dT%H%M%SZ}-{digest}"
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an s3:// URI. Raises ConfigurationError when it is none."""
+    match = re.fullmatch(r"s3://([^/]+)/(.*)", uri)
+    if match is None:
+        raise ConfigurationError(f"{uri!r} is not an S3 URI of the form s3://bucket/key")
+    return match[1], match[2]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where one run keeps what. Keys are relative to the bucket; `uri` makes them absolute."""
+
+    bucket: str
+    prefix: str
+    run: str
+
+    def uri(self, key: str) -> str:
+        """The s3:// URI of a key."""
+        return f"s3://{self.bucket}/{key}"
+
+    def source(self, name: str, table: str) -> str:
+        """A table read from a source, shared by all runs: `name` identifies its content."""
+        return f"{self.prefix}/sources/{name}/{table}.parquet"
+
+    def _own(self, *parts: str) -> str:
+        return "/".join((self.prefix, "runs", self.run, *parts))
+
+    def events(self, part: str) -> str:
+        """The events of one part of the split ("train", "validation", "test", "set-aside")."""
+        return self._own("events", f"{part}.parquet")
+
+    @property
+    def id_map(self) -> str:
+        """The feature space: which id is which column."""
+        return self._own("id-map.json")
+
+    def channel(self, name: str) -> str:
+        """Prefix of a channel's RecordIO files; ends in a slash."""
+        return self._own("recordio", name) + "/"
+
+    def channel_part(self, name: str, number: int) -> str:
+        """One RecordIO file of a channel."""
+        return f"{self.channel(name)}part-{number:05d}.pbr"
+
+    @property
+    def models(self) -> str:
+        """Prefix under which SageMaker puts `<training job>/output/model.tar.gz`."""
+        return self._own("models")
+
+    def predictions(self, job: str) -> str:
+        """Prefix under which the transform job `job` puts one .out per input file."""
+        return self._own("predictions", job) + "/"
+
+    def report(self, name: str) -> str:
+        """A file of the run's report, before it is published."""
+        return self._own("report", name)
+
+    @property
+    def published(self) -> str:
+        """Prefix of the published reports of all runs; sorts by as_of."""
+        return f"{self.prefix}/reports/"
+
+    def published_report(self, name: str) -> str:
+        """A file of the published report; manifest.json is written last."""
+        return f"{self.published}{self.run}/{name}"
+
+    def job(self, kind: str, attempt: int) -> str:
+        """Name of a SageMaker job or model: at most 63 characters, unique for each attempt."""
+        return f"fmrec-{kind}-{self.run}-{attempt}".replace("_", "-")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the pipeline: who it is, the moment it describes, what it was told.
+
+    It is made once, by the first task, and passed on as a plain mapping (`to_xcom`), so that
+    every task of the run sees the same clock and the same choices.
+    """
+
+    run_id: str
+    as_of: datetime
+    settings: RunSettings
+    layout: Layout
+
+    @classmethod
+    def of(cls, run_id: str, as_of: datetime, settings: RunSettings, deployment: Deployment) -> Run:
+        """The run that Airflow calls `run_id`, describing the moment `as_of` (aware)."""
+        as_of = parse_instant(as_of.isoformat())
+        layout = Layout(deployment.bucket, deployment.prefix, run_key(run_id, as_of))
+        return cls(run_id, as_of, settings, layout)
+
+    def to_xcom(self) -> dict[str, Any]:
+        """The run as JSON types."""
+        return {
+            "run_id": self.run_id,
+            "as_of": self.as_of.isoformat(),
+            "settings": asdict(self.settings),
+            "layout": asdict(self.layout),
+        }
+
+    @classmethod
+    def from_xcom(cls, value: Mapping[str, Any]) -> Run:
+        """What `to_xcom` made, again."""
+        return cls(
+            value["run_id"],
+            parse_instant(value["as_of"]),
+            RunSettings.of(value["settings"]),
+            Layout(**value["layout"]),
+        )

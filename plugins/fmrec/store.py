@@ -1,0 +1,108 @@
+"""Object storage in and out: small, checked, write-once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from botocore.exceptions import ClientError
+
+from fmrec.errors import StoreError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CHECKSUM = "fmrec-sha256"
+
+
+class Store:
+    """One S3 bucket. What `put` writes carries its SHA-256, and `get` checks it."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    def put(self, key: str, data: bytes, *, replace: bool = False) -> str:
+        """Write an object and return its SHA-256 (hex).
+
+        Writing the same bytes again changes nothing, so a retried task may repeat itself.
+        Raises StoreError when the key holds other bytes, unless `replace` is set.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        there = None if replace else self._checksum(key)
+        if there == digest:
+            return digest
+        if there is not None:
+            raise StoreError(
+                f"s3://{self.bucket}/{key} already holds other bytes (SHA-256 {there[:12]}, now "
+                f"{digest[:12]}): the code or the source changed since this run first wrote it. "
+                "Trigger a new run instead of repeating this one."
+            )
+        self._client.put_object(
+            Bucket=self.bucket,
+            Key=key,
+            Body=data,
+            ContentType=_content_type(key),
+            Metadata={_CHECKSUM: digest},
+        )
+        return digest
+
+    def get(self, key: str) -> bytes:
+        """The bytes of an object. Raises StoreError when it is missing or altered."""
+        try:
+            answer = self._client.get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+                raise StoreError(
+                    f"s3://{self.bucket}/{key} does not exist: the task that writes it has not "
+                    "finished, or the object was deleted. Clear that task to write it again."
+                ) from None
+            raise
+        data = answer["Body"].read()
+        promised = answer["Metadata"].get(_CHECKSUM)
+        found = hashlib.sha256(data).hexdigest()
+        if promised is not None and promised != found:
+            raise StoreError(
+                f"s3://{self.bucket}/{key} was altered after it was written (SHA-256 {found[:12]}, "
+                f"written as {promised[:12]}). Delete it and clear the task that writes it."
+            )
+        return data
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object of this key."""
+        return self._checksum(key) is not None
+
+    def list(self, prefix: str) -> Iterable[str]:
+        """Keys below a prefix, in order."""
+        pages = self._client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                yield entry["Key"]
+
+    def put_table(self, key: str, table: pd.DataFrame) -> str:
+        """Write a table as Parquet and return the SHA-256 of the file."""
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        return self.put(key, buffer.getvalue())
+
+    def get_table(self, key: str) -> pd.DataFrame:
+        """Read a table that `put_table` wrote."""
+        return pd.read_parquet(io.BytesIO(self.get(key)))
+
+    def _checksum(self, key: str) -> str | None:
+        """The stored checksum; None when there is no such object, "" when it carries none."""
+        try:
+            head: Any = self._client.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+                return None
+            raise
+        return str(head["Metadata"].get(_CHECKSUM, ""))
+
+
+def _content_type(key: str) -> str:
+    kinds = {"json": "application/json", "html": "text/html; charset=utf-8"}
+    return kinds.get(key.rpartition(".")[2], "application/octet-stream")
