@@ -1,0 +1,90 @@
+"""What each objective is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fmrec.errors import EvaluationError
+from fmrec.evaluation import baselines, metrics
+
+Array = NDArray[np.float64]
+Metric = Callable[[ArrayLike, ArrayLike], float]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The metrics of an objective, its main one first, and the range that predictions may take.
+
+    `losses` are the main metric's terms per event; the metric is their mean or, with `root`, the
+    square root of it.
+    """
+
+    metrics: Mapping[str, Metric]
+    losses: Callable[[ArrayLike, ArrayLike], Array]
+    root: bool
+    clip: Callable[[ArrayLike], Array]
+    clip_baseline: Callable[[ArrayLike], Array]
+    labels: str
+    fits: Callable[[Array], NDArray[np.bool_]]
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that decides the verdict; less is better."""
+        return next(iter(self.metrics))
+
+    def measure(self, actual: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
+        """Every metric of the objective; predictions already within their range."""
+        return {name: metric(actual, predicted) for name, metric in self.metrics.items()}
+
+
+def _as_given(predicted: ArrayLike) -> Array:
+    return np.asarray(predicted, dtype=np.float64)
+
+
+def _within_scale(labels: Array) -> NDArray[np.bool_]:
+    low, high = metrics.RATING_SCALE
+    return (labels >= low) & (labels <= high)
+
+
+def _zero_or_one(labels: Array) -> NDArray[np.bool_]:
+    return (labels == 0) | (labels == 1)
+
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "rating": Objective(
+        metrics={"rmse": metrics.rmse, "mae": metrics.mae},
+        losses=metrics.squared_errors,
+        root=True,
+        clip=metrics.clip_to_scale,
+        clip_baseline=metrics.clip_to_scale,
+        labels="a rating within 1..5",
+        fits=_within_scale,
+    ),
+    "like": Objective(
+        metrics={
+            "cross_entropy": metrics.cross_entropy,
+            "accuracy": metrics.accuracy,
+            "f1": metrics.f1,
+            "auc": metrics.auc,
+        },
+        losses=metrics.log_losses,
+        root=False,
+        clip=_as_given,
+        clip_baseline=baselines.clip_to_probability,
+        labels="0 or 1",
+        fits=_zero_or_one,
+    ),
+}
+
+
+def objective(name: str) -> Objective:
+    """The objective of that name; EvaluationError when it has no metrics."""
+    try:
+        return OBJECTIVES[name]
+    except KeyError:
+        known = " or ".join(repr(key) for key in OBJECTIVES)
+        raise EvaluationError(f"objective {name!r} has no metrics here: use {known}") from None

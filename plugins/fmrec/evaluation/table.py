@@ -1,0 +1,63 @@
+"""The report as an aligned text table, for a terminal and the task log."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+WIDTH = 88
+
+_ROWS = {
+    "model": "model",
+    "user_item_bias": "user + item bias",
+    "global_mean": "global mean",
+}
+COUNT_NAMES = {
+    "train": "training events",
+    "validation": "validation events",
+    "events": "test events",
+    "predictions": "predictions",
+    "clipped": "clipped into the rating scale",
+    "unknown_user": "of an unknown user",
+    "unknown_item": "of an unknown item",
+    "set_aside": "set aside",
+}
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """Verdict, model beside baselines, counts and source; lines of at most 88 characters."""
+    run, counts = report["run"], report["counts"]
+    lines = [
+        report["verdict"]["headline"],
+        *textwrap.wrap(report["verdict"]["sentence"], WIDTH),
+        "",
+        *_metric_lines(report),
+        "",
+    ]
+    lines += [
+        f"{label:<30} {counts[name]:>12,}" for name, label in COUNT_NAMES.items() if name in counts
+    ]
+    lines += [f"note: {note}" for note in report["notes"]]
+    generated = " (generated ratings)" if run["generated"] else ""
+    lines += [
+        "",
+        f"source {run['source']}{generated} · split {run['split']} · "
+        f"objective {run['objective']} · as of {run['as_of']}",
+        f"run {run['run_id']}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _metric_lines(report: Mapping[str, Any]) -> list[str]:
+    rows = {"model": report["metrics"], **report["baselines"]}
+    names = list(report["baselines"]["user_item_bias"])
+    lines = [" " * 18 + "".join(f"{name:>15}" for name in names)]
+    for key in sorted(rows, key=lambda key: list(_ROWS).index(key) if key in _ROWS else len(_ROWS)):
+        cells = (_number(rows[key][name]) for name in names)
+        lines.append(f"{_ROWS.get(key, key):<18}" + "".join(f"{cell:>15}" for cell in cells))
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
