@@ -1,1 +1,1 @@
-"""What the scores are worth: metrics, baselines, paired comparison, and the report in three forms."""
+"""What the scores are worth: metrics, baselines, paired comparison, and the report."""

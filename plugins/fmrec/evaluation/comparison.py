@@ -64,7 +64,10 @@ def compare(
             "a paired comparison needs one row per event, and at least one event"
         )
     names, index = np.unique(owner, return_inverse=True)
-    sums = np.stack([np.bincount(index, weights=x) for x in (ours, theirs, np.ones_like(ours))])
+    sums = np.array(
+        [np.bincount(index, weights=x) for x in (ours, theirs, np.ones_like(ours))],
+        dtype=np.float64,
+    )
     whole = _metrics(sums.sum(axis=1), root=root)
     error = low = high = None
     if names.size > 1:
@@ -96,5 +99,5 @@ def _differences(
 
 
 def _metrics(totals: NDArray[np.float64], *, root: bool) -> NDArray[np.float64]:
-    means = totals[:2] / totals[2]
+    means: NDArray[np.float64] = totals[:2] / totals[2]
     return np.sqrt(means) if root else means

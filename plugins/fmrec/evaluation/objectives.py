@@ -47,11 +47,11 @@ def _as_given(predicted: ArrayLike) -> Array:
 
 def _within_scale(labels: Array) -> NDArray[np.bool_]:
     low, high = metrics.RATING_SCALE
-    return (labels >= low) & (labels <= high)
+    return np.greater_equal(labels, low) & np.less_equal(labels, high)
 
 
 def _zero_or_one(labels: Array) -> NDArray[np.bool_]:
-    return (labels == 0) | (labels == 1)
+    return np.isin(labels, (0.0, 1.0))
 
 
 OBJECTIVES: Mapping[str, Objective] = {

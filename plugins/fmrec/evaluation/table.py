@@ -8,7 +8,7 @@ from typing import Any
 
 WIDTH = 88
 
-_ROWS = {
+PREDICTOR_NAMES = {
     "model": "model",
     "user_item_bias": "user + item bias",
     "global_mean": "global mean",
@@ -53,11 +53,18 @@ def _metric_lines(report: Mapping[str, Any]) -> list[str]:
     rows = {"model": report["metrics"], **report["baselines"]}
     names = list(report["baselines"]["user_item_bias"])
     lines = [" " * 18 + "".join(f"{name:>15}" for name in names)]
-    for key in sorted(rows, key=lambda key: list(_ROWS).index(key) if key in _ROWS else len(_ROWS)):
+    for key in sorted(
+        rows,
+        key=lambda key: (
+            list(PREDICTOR_NAMES).index(key) if key in PREDICTOR_NAMES else len(PREDICTOR_NAMES)
+        ),
+    ):
         cells = (_number(rows[key][name]) for name in names)
-        lines.append(f"{_ROWS.get(key, key):<18}" + "".join(f"{cell:>15}" for cell in cells))
+        lines.append(
+            f"{PREDICTOR_NAMES.get(key, key):<18}" + "".join(f"{cell:>15}" for cell in cells)
+        )
     return lines
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""The verdict in words: does the model beat the user + item bias baseline, and how surely?"""
+"""The verdict in words: whether the model beats the user + item bias baseline, and how surely."""
 
 from __future__ import annotations
 

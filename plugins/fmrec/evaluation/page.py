@@ -1,0 +1,133 @@
+"""The report as one self-contained HTML page: no script, no network, no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from fmrec.evaluation import plots
+from fmrec.evaluation.table import COUNT_NAMES, PREDICTOR_NAMES
+
+_METRICS = {
+    "rmse": ("RMSE", "less"),
+    "mae": ("MAE", "less"),
+    "cross_entropy": ("cross-entropy", "less"),
+    "accuracy": ("accuracy", "more"),
+    "f1": ("F1", "more"),
+    "auc": ("AUC", "more"),
+}
+_QUANTITIES = {"rating": "rating", "like": "probability of a like"}
+_FACTS = {
+    "source": "source",
+    "source_note": "origin",
+    "split": "split",
+    "as_of": "ratings before",
+    "objective": "objective",
+}
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The page as HTML text, made from the content of report.json alone.
+
+    Everything that comes from the data or the run (ids, titles, parameters) is escaped.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("fmrec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    run, counts = report["run"], report["counts"]
+    return (
+        environment.from_string(source).render(
+            report=report,
+            columns=_columns(report),
+            rows=_metric_rows(report),
+            plots=_plots(report),
+            facts=[(name, run[key]) for key, name in _FACTS.items() if run.get(key)],
+            counts=[(_count_name(key), f"{value:,}") for key, value in _ordered(counts)],
+            parameters=list(_parameters(run)),
+        )
+        + "\n"
+    )
+
+
+def _columns(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    names = report["baselines"]["user_item_bias"]
+    return [(_METRICS[name][0], _METRICS[name][1]) for name in _METRICS if name in names]
+
+
+def _metric_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    values = {"model": report["metrics"], **report["baselines"]}
+    names = [name for name in _METRICS if name in report["baselines"]["user_item_bias"]]
+    best = {}
+    for name in names:
+        known = [row[name] for row in values.values() if row[name] is not None]
+        best[name] = (min if _METRICS[name][1] == "less" else max)(known, default=None)
+    return [
+        {
+            "name": PREDICTOR_NAMES[key],
+            "model": key == "model",
+            "cells": [
+                {
+                    "text": "n/a" if row[name] is None else f"{row[name]:.4f}",
+                    "best": row[name] is not None and row[name] == best[name],
+                }
+                for name in names
+            ],
+        }
+        for key, row in sorted(
+            values.items(), key=lambda item: list(PREDICTOR_NAMES).index(item[0])
+        )
+    ]
+
+
+def _plots(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    quantity = _QUANTITIES[report["run"]["objective"]]
+    metric = report["verdict"]["metric"]
+    drawn = [
+        (
+            "Learning curve",
+            "How the error fell, epoch by epoch. Training figures are taken before each update.",
+            plots.learning_curve(report["learning_curve"], metric, _METRICS[metric][0]),
+        ),
+        (
+            "Calibration",
+            "Ten equal groups of test events, from the lowest predictions to the highest. On the "
+            "dashed line, predictions are right on average.",
+            plots.calibration(report["calibration"], quantity),
+        ),
+        (
+            "Residuals by rating",
+            "Prediction minus truth for each rating given. Boxes hold the middle half of the "
+            "events, whiskers the middle 90 %.",
+            plots.residuals(report["residuals"], quantity),
+        ),
+    ]
+    # The drawings hold no text from outside: labels are this package's, the rest is numbers.
+    return [
+        {"title": title, "caption": caption, "svg": Markup(svg)}  # noqa: S704
+        for title, caption, svg in drawn
+        if svg
+    ]
+
+
+def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    known = [(name, counts[name]) for name in COUNT_NAMES if name in counts]
+    return known + sorted((k, v) for k, v in counts.items() if k not in COUNT_NAMES)
+
+
+def _count_name(key: str) -> str:
+    return COUNT_NAMES.get(key, key.replace("_", " "))
+
+
+def _parameters(run: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in sorted(run.items()):
+        if not prefix and key in _FACTS:
+            continue
+        if isinstance(value, Mapping):
+            yield from _parameters(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "none" if value is None else str(value)
