@@ -28,8 +28,6 @@ class Objective:
     root: bool
     clip: Callable[[ArrayLike], Array]
     clip_baseline: Callable[[ArrayLike], Array]
-    labels: str
-    fits: Callable[[Array], NDArray[np.bool_]]
 
     @property
     def main_metric(self) -> str:
@@ -45,15 +43,6 @@ def _as_given(predicted: ArrayLike) -> Array:
     return np.asarray(predicted, dtype=np.float64)
 
 
-def _within_scale(labels: Array) -> NDArray[np.bool_]:
-    low, high = metrics.RATING_SCALE
-    return np.greater_equal(labels, low) & np.less_equal(labels, high)
-
-
-def _zero_or_one(labels: Array) -> NDArray[np.bool_]:
-    return np.isin(labels, (0.0, 1.0))
-
-
 OBJECTIVES: Mapping[str, Objective] = {
     "rating": Objective(
         metrics={"rmse": metrics.rmse, "mae": metrics.mae},
@@ -61,8 +50,6 @@ OBJECTIVES: Mapping[str, Objective] = {
         root=True,
         clip=metrics.clip_to_scale,
         clip_baseline=metrics.clip_to_scale,
-        labels="a rating within 1..5",
-        fits=_within_scale,
     ),
     "like": Objective(
         metrics={
@@ -75,8 +62,6 @@ OBJECTIVES: Mapping[str, Objective] = {
         root=False,
         clip=_as_given,
         clip_baseline=baselines.clip_to_probability,
-        labels="0 or 1",
-        fits=_zero_or_one,
     ),
 }
 

@@ -18,12 +18,14 @@ from fmrec.errors import EvaluationError
 from fmrec.evaluation import baselines, diagnostics, verdict
 from fmrec.evaluation.comparison import compare
 from fmrec.evaluation.learning_curve import Point
+from fmrec.evaluation.metrics import RATING_SCALE
 from fmrec.evaluation.objectives import Objective, objective
+from fmrec.events.objectives import labels as labels_of
 
 SCHEMA = 1
 
 _RUN_KEYS = ("run_id", "as_of", "source", "generated", "split", "objective", "seed")
-_COLUMNS = ("user_id", "item_id", "rating", "label")
+_COLUMNS = ("user_id", "item_id", "rating")
 _UNDEFINED = {
     "f1": "F1 is undefined: no test event is positive and none is predicted to be",
     "auc": "AUC is undefined: all test events have the same label",
@@ -45,27 +47,31 @@ def build(
 
     `run` is passed through; it holds at least run_id, as_of, source, generated (bool), split,
     objective ("rating" or "like") and seed (int, from which the bootstrap draws). `train` and
-    `test` need the columns user_id, item_id, rating and label (what the model was trained to
-    predict: the rating, or 0/1). `scores`, shape (len(test),), belong to the rows of `test` in
-    order. `counts` adds what only the run knows (validation, set_aside, ...). A job is a mapping
-    with at least name, status and seconds. `recommendations` is {"user_id": id, "items": [{"rank",
-    "item_id", "title", "score"}, ...]}.
+    `test`, the events that were scored, need the columns user_id, item_id and rating. `scores`,
+    shape (len(test),), belong to the rows of `test` in order. `counts` adds what only the run
+    knows: validation, test (before any were set aside), set_aside, unknown_user, unknown_item,
+    unknown_both (of all test events; taken from the scored ones when absent). A job is a mapping
+    with at least name, status and seconds (None when unknown). `recommendations` is
+    {"user_id": id, "items": [{"rank", "item_id", "title", "score"}, ...]}.
 
     Raises EvaluationError when predictions and events differ in number, a column or a run fact is
     missing, a value is not finite or out of the objective's range, or there are no events.
     """
     _check_run(run)
     goal = objective(run["objective"])
-    _check_events("training", train, goal)
-    _check_events("test", test, goal)
+    _check_events("training", train)
+    _check_events("test", test)
     if scores.shape != (len(test),):
         raise EvaluationError(
             f"{scores.size} predictions for {len(test)} test events: "
             "each event needs exactly one; look at the output of the batch transform"
         )
-    labels = test["label"].to_numpy(np.float64)
+    labels = _labels(test, run)
     predicted = goal.clip(scores)
-    rivals = {name: goal.clip_baseline(values) for name, values in _baselines(train, test).items()}
+    rivals = {
+        name: goal.clip_baseline(values)
+        for name, values in _baselines(train, _labels(train, run), test).items()
+    }
     measured = goal.measure(labels, predicted)
     comparison = compare(
         goal.losses(labels, predicted),
@@ -115,23 +121,30 @@ def _check_run(run: Mapping[str, Any]) -> None:
         )
 
 
-def _check_events(name: str, events: pd.DataFrame, goal: Objective) -> None:
+def _check_events(name: str, events: pd.DataFrame) -> None:
     absent = [column for column in _COLUMNS if column not in events.columns]
     if absent:
         raise EvaluationError(f"the {name} events lack the columns {', '.join(absent)}")
     if events.empty:
         raise EvaluationError(f"there are no {name} events: choose another as_of or split")
-    labels = events["label"].to_numpy(np.float64)
-    wrong = np.flatnonzero(~goal.fits(labels))
+    low, high = RATING_SCALE
+    ratings = events["rating"].to_numpy(np.float64)
+    wrong = np.flatnonzero(~((ratings >= low) & (ratings <= high)))
     if wrong.size:
         raise EvaluationError(
-            f"label {labels[wrong[0]]} of {name} event {wrong[0]} is not {goal.labels} "
-            f"({wrong.size} such events): do the labels belong to the objective?"
+            f"rating {ratings[wrong[0]]} of {name} event {wrong[0]} is not within "
+            f"{low:g}..{high:g} ({wrong.size} such events): run the events step again"
         )
 
 
-def _baselines(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    model = baselines.fit_biases(train["user_id"], train["item_id"], train["label"])
+def _labels(events: pd.DataFrame, run: Mapping[str, Any]) -> NDArray[np.float64]:
+    return labels_of(events, run["objective"]).astype(np.float64)
+
+
+def _baselines(
+    train: pd.DataFrame, labels: NDArray[np.float64], test: pd.DataFrame
+) -> dict[str, NDArray[np.float64]]:
+    model = baselines.fit_biases(train["user_id"], train["item_id"], labels)
     return {
         "global_mean": np.full(len(test), model.mean),
         "user_item_bias": model.predict(test["user_id"], test["item_id"]),
@@ -161,8 +174,6 @@ def _counts(
         "train_items": train["item_id"].nunique(),
         "test_users": test["user_id"].nunique(),
         "test_items": test["item_id"].nunique(),
-        "unknown_user": int((~test["user_id"].isin(train["user_id"])).sum()),
-        "unknown_item": int((~test["item_id"].isin(train["item_id"])).sum()),
     }
     differing = [name for name in own.keys() & given.keys() if own[name] != given[name]]
     if differing:
@@ -171,7 +182,19 @@ def _counts(
             f"the run counted {given[name]} for {name}, the events hold {own[name]}: "
             "they are not the events of this run"
         )
-    return {**own, **given}
+    if "test" in given and given["test"] - given.get("set_aside", 0) != len(test):
+        raise EvaluationError(
+            f"of {given['test']} test events {given.get('set_aside', 0)} were set aside, yet "
+            f"{len(test)} were scored: some event is counted twice or not at all"
+        )
+    user = test["user_id"].isin(train["user_id"]).to_numpy()
+    item = test["item_id"].isin(train["item_id"]).to_numpy()
+    unknown = {
+        "unknown_user": int(np.count_nonzero(~user & item)),
+        "unknown_item": int(np.count_nonzero(user & ~item)),
+        "unknown_both": int(np.count_nonzero(~user & ~item)),
+    }
+    return {**own, **unknown, **given}
 
 
 def _plain(value: Any, where: str) -> Any:

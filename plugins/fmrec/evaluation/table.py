@@ -19,9 +19,11 @@ COUNT_NAMES = {
     "events": "test events",
     "predictions": "predictions",
     "clipped": "clipped into the rating scale",
-    "unknown_user": "of an unknown user",
-    "unknown_item": "of an unknown item",
-    "set_aside": "set aside",
+    "test": "test events before the policy",
+    "set_aside": "set aside (unknown id)",
+    "unknown_user": "with an unknown user",
+    "unknown_item": "with an unknown item",
+    "unknown_both": "with both unknown",
 }
 
 
