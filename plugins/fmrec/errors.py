@@ -31,5 +31,13 @@ class JobError(FmrecError):
     """A SageMaker job ended in a state other than Completed."""
 
 
+class AlgorithmError(JobError):
+    """The algorithm refused its parameters or its data."""
+
+
 class EvaluationError(FmrecError):
     """Predictions and events do not belong together."""
+
+
+# A second attempt would meet the same failure; the others may be a matter of the moment.
+PERMANENT = (ConfigurationError, DataError, AlgorithmError, EvaluationError)

@@ -289,7 +289,7 @@ def _checked(setting: Field[Any], value: Any) -> Any:
         typed in schema.get("enum", [typed])
         and (kind is str or schema.get("minimum", typed) <= typed <= schema.get("maximum", typed))
         and (kind is str or typed > schema.get("exclusiveMinimum", -math.inf))
-        and (kind is not str or re.search(str(schema.get("pattern", "")), typed) is not None)
+        and (kind is not str or re.search(str(schema.get("pattern", "")), str(typed)) is not None)
     )
     if not allowed:
         raise ConfigurationError(

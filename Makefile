@@ -1,0 +1,51 @@
+# Everything a person does with fmrec. `make` alone lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo up down test check bench lock docs
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*  ## /  make \1@/p' Makefile | column -t -s @
+
+demo: .venv/runtime  ## set up, rebuild a recommender once, show the report (ARGS="--split u1")
+	@$(BIN)/python -m fmrec run $(ARGS)
+
+up: .venv/runtime  ## start Airflow and the local AWS for the browser
+	@$(BIN)/python -m fmrec up
+
+down: .venv/runtime  ## stop what `make up` started
+	@$(BIN)/python -m fmrec down
+
+check: .venv/development  ## lint, types, imports, unit tests: about a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not e2e" --numprocesses 2
+
+test: .venv/development  ## every test, with real processes
+	$(BIN)/pytest
+
+bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/
+	$(BIN)/python tools/bench_codec.py
+
+docs: .venv/runtime  ## write the generated pages of docs/
+	$(BIN)/python tools/write_docs.py
+
+lock: .venv/development  ## resolve requirements*.in anew
+	$(BIN)/python tools/lock.py
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("fmrec needs Python 3.11 to 3.13 and %s is %d.%d; name another one: make PYTHON=python3.12 ..." % ("$(PYTHON)", *v))'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/runtime: .venv/python requirements.txt pyproject.toml
+	@echo "Installing what fmrec runs on into .venv: a few minutes, once."
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
+	@touch $@
+
+.venv/development: .venv/runtime requirements-dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	@touch $@

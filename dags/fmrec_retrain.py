@@ -1,0 +1,163 @@
+"""Rebuild the movie recommender from all ratings up to one moment.
+
+**What it does.** Reads the ratings of a source, keeps those before `as_of`, splits them, writes
+them as RecordIO-protobuf, trains SageMaker Factorization Machines, scores the test events with a
+batch transform, and publishes a report that compares the model with two baselines on the same
+rows.
+
+**When.** Every day at midnight UTC, for the day that just ended. `as_of` is the end of the data
+interval, so `airflow backfill create` rebuilds the model of any past day from what was known
+then. A manual run without a date takes the present moment; the Param `as_of` overrides both.
+
+**What it leaves.** `s3://<bucket>/<prefix>/reports/<as_of>-<run>/` with `report.html`,
+`report.json` and, written last, `manifest.json`. Everything else of the run is below
+`<prefix>/runs/<as_of>-<run>/`.
+
+**When it fails.** Each error names the file, row or parameter and what to do. A job that failed
+is started under a new name when its task is retried or cleared; finished tasks need not be
+repeated.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import (
+    DAG,
+    CronDataIntervalTimetable,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    get_current_context,
+    task,
+)
+
+from fmrec import errors, operators, settings
+
+
+@task
+def plan() -> dict[str, Any]:
+    """Fix the clock and the choices of the run."""
+    from fmrec import steps
+
+    context = get_current_context()
+    return steps.plan(
+        context["run_id"],
+        operators.clock(context),
+        context["params"],
+        settings.Deployment.of(os.environ),
+    )
+
+
+@task
+def ingest(run: dict[str, Any]) -> dict[str, Any]:
+    """Read the ratings of the source, checked, into tables."""
+    from fmrec import steps
+
+    return steps.ingest(run, operators.aws_client("s3"), settings.Deployment.of(os.environ))
+
+
+@task
+def events(run: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:
+    """Cut at `as_of`, split, and fix which id is which column."""
+    from fmrec import steps
+
+    return steps.events(run, tables, operators.aws_client("s3"))
+
+
+@task
+def recordio(run: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
+    """Write the design matrices as RecordIO-protobuf files."""
+    from fmrec import steps
+
+    return steps.recordio_files(run, parts, operators.aws_client("s3"))
+
+
+@task
+def evaluate(
+    run: dict[str, Any],
+    tables: dict[str, Any],
+    parts: dict[str, Any],
+    channels: dict[str, Any],
+    training: dict[str, Any],
+    transform: dict[str, Any],
+) -> dict[str, Any]:
+    """Compare the predictions with what happened, and with the baselines."""
+    from fmrec import steps
+
+    return steps.evaluate(
+        run,
+        tables=tables,
+        parts=parts,
+        channels=channels,
+        training=training,
+        transform=transform,
+        s3=operators.aws_client("s3"),
+        logs=operators.aws_client("logs"),
+    )
+
+
+@task
+def publish(run: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """Put the report where people look for it, the manifest last."""
+    from fmrec import steps
+
+    return steps.publish(run, report, operators.aws_client("s3"))
+
+
+with DAG(
+    dag_id="fmrec_retrain",
+    dag_display_name="fmrec: retrain",
+    description="Ratings → events → RecordIO → SageMaker Factorization Machines → report",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=datetime(1997, 9, 20, tzinfo=UTC),  # the first day of MovieLens 100K
+    catchup=False,
+    max_active_runs=1,
+    max_consecutive_failed_dag_runs=3,
+    dagrun_timeout=timedelta(hours=6),
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": True,
+        "retry_policy": ExceptionRetryPolicy(
+            rules=[
+                RetryRule(
+                    exception=list(errors.PERMANENT),
+                    action=RetryAction.FAIL,
+                    reason="repeating it would fail in the same way",
+                )
+            ]
+        ),
+    },
+    params={name: Param(**each) for name, each in settings.params(os.environ).items()},
+    tags=["fmrec", "recommender", "sagemaker"],
+):
+    run = plan()
+    tables = ingest(run)
+    parts = events(run, tables)
+    channels = recordio(run, parts)
+    train = operators.TrainingOperator(
+        task_id="train",
+        doc_md="A SageMaker training job of Factorization Machines.",
+        run=run,
+        channels=channels,
+    )
+    model = operators.ModelOperator(
+        task_id="model",
+        doc_md="The trained artifact, registered as a SageMaker model.",
+        run=run,
+        training=train.output,
+    )
+    score = operators.TransformOperator(
+        task_id="score",
+        doc_md="A SageMaker batch transform of the test events.",
+        run=run,
+        channels=channels,
+        model=model.output,
+    )
+    report = evaluate(run, tables, parts, channels, train.output, score.output)
+    publish(run, report)

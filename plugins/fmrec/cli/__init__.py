@@ -1,0 +1,1 @@
+"""`python -m fmrec …`: the pipeline on a laptop. The package's composition root."""

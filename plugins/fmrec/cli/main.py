@@ -1,0 +1,103 @@
+"""Arguments of `python -m fmrec`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from fmrec import __version__
+from fmrec.errors import FmrecError
+from fmrec.settings import RunSettings, default_of, describe_limits, env_name
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code is 0 only when it succeeded."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        return int(given.command(given))
+    except FmrecError as error:
+        print(f"fmrec: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fmrec: interrupted; everything it had started is ended", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fmrec", description="Rebuild a movie recommender through Airflow and SageMaker."
+    )
+    parser.add_argument("--version", action="version", version=f"fmrec {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="run the retraining DAG once and print its report",
+        description="Run the DAG fmrec_retrain once, in an Airflow database of its own, against "
+        "the AWS that the environment names (AWS_ENDPOINT_URL or AIRFLOW_CONN_AWS_DEFAULT) or "
+        "else a private local one. The last line printed is the path of report.json.",
+    )
+    for setting in fields(RunSettings):
+        run.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            dest=f"param:{setting.name}",
+            metavar="VALUE",
+            help=_help(
+                setting.metadata["description"],
+                describe_limits(setting),
+                default_of(setting, os.environ),
+                env_name(setting),
+            ),
+        )
+    run.add_argument(
+        "--report-to", type=Path, metavar="DIR", help="where to put the report; default var/reports"
+    )
+    run.set_defaults(command=_run)
+
+    up = commands.add_parser(
+        "up", help="start Airflow and the local AWS for the browser", description=_up.__doc__
+    )
+    up.set_defaults(command=_up)
+    down = commands.add_parser("down", help="stop what `up` started", description=_down.__doc__)
+    down.set_defaults(command=_down)
+    return parser
+
+
+def _help(description: str, limits: str, default: object, variable: str) -> str:
+    shown = "" if default is None else f" Default: {default}."
+    return f"{description} Takes {limits}.{shown} Default from {variable}.".replace("%", "%%")
+
+
+def _run(given: argparse.Namespace) -> int:
+    from fmrec.cli import run
+
+    params = {
+        name.removeprefix("param:"): value
+        for name, value in vars(given).items()
+        if name.startswith("param:") and value is not None
+    }
+    # Typed here, so that Airflow's Params get numbers and a mistake shows before anything starts.
+    checked = RunSettings.of(params)
+    print(run.run({name: getattr(checked, name) for name in params}, given.report_to))
+    return 0
+
+
+def _up(_: argparse.Namespace) -> int:
+    """Start Airflow and the local AWS in the background, and say where to look."""
+    from fmrec.cli import stack
+
+    stack.up()
+    return 0
+
+
+def _down(_: argparse.Namespace) -> int:
+    """Stop Airflow and the local AWS that `up` started, every process of them."""
+    from fmrec.cli import stack
+
+    stack.down()
+    return 0

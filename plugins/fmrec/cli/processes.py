@@ -1,0 +1,106 @@
+"""Start a process that owns its session, and end all of that session."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from fmrec.errors import FmrecError
+
+
+def start(
+    command: Sequence[str], environ: Mapping[str, str], log: Path, *, piped: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a session of its own, its output appended to the file `log`.
+
+    `piped`: its standard input and output are pipes of this process instead.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env=dict(environ),
+            start_new_session=True,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if piped else output,
+            stderr=output,
+        )
+
+
+def members(session: int) -> list[psutil.Process]:
+    """Every living process of a session, whoever its parent is now."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def end(session: int, *, grace: float = 15.0) -> None:
+    """End every process of a session: the leader is asked, then all are, then all are killed.
+
+    Raises FmrecError naming the processes that are still there.
+    """
+    for number, everyone in (
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGKILL, True),
+    ):
+        living = members(session)
+        for process in living:
+            if everyone or process.pid == session:
+                try:
+                    process.send_signal(number)
+                except psutil.NoSuchProcess:
+                    continue
+        until = time.monotonic() + grace
+        while members(session) and time.monotonic() < until:
+            time.sleep(0.1)
+        if not members(session):
+            return
+    left = ", ".join(str(process.pid) for process in members(session))
+    raise FmrecError(f"processes {left} did not end; end them by hand")
+
+
+@contextmanager
+def private_local_aws(state: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """A local AWS for the time of a `with` block; gives its endpoint.
+
+    It watches its standard input, so it ends even when this process is killed outright.
+    """
+    log = state.with_name(state.name + ".log")
+    command = [sys.executable, "-m", "fmrec.local_aws", "--port", "0", "--exit-with-parent"]
+    process = start([*command, "--state", str(state)], environ, log, piped=True)
+    try:
+        yield _endpoint(process, log)
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        end(process.pid)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _endpoint(process: subprocess.Popen[bytes], log: Path) -> str:
+    """The address in the ready line of a local AWS that was just started."""
+    line = process.stdout.readline().decode() if process.stdout else ""
+    for word in line.replace(",", " ").split():
+        if word.startswith("http://"):
+            return word
+    raise FmrecError(f"the local AWS did not start; its log is {log}:\n{_tail(log)}")
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else ""

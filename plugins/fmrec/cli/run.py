@@ -1,0 +1,165 @@
+"""`python -m fmrec run`: the DAG once, in an Airflow database of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fmrec import ratings
+from fmrec.cli import environment, processes, watch
+from fmrec.errors import DownloadError, FmrecError
+from fmrec.settings import Deployment, RunSettings
+from fmrec.store import Store
+
+DAG = "fmrec_retrain"
+
+
+def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
+    """Run `fmrec_retrain` once and return the path of the report.json it left.
+
+    `params` are the Params that were given; the others keep their defaults. Raises FmrecError
+    when the run fails, with the failing task's error.
+    """
+    root = environment.checkout()
+    console = Console(stderr=False)
+    RunSettings.of(params)
+    given = dict(params)
+    if "source" not in given and not os.environ.get("FMREC_SOURCE"):
+        given["source"] = _best_source(console)
+    with ExitStack() as stack:
+        stack.enter_context(_ending_on_signals())
+        work = Path(tempfile.mkdtemp(prefix="run-", dir=_made(root / "var")))
+        environ = _environ(root, work, stack, console)
+        home = work / "airflow"
+        _migrate(environ, work / "migrate.log")
+        found = _dags_test(given, environ, home, work / "dag.log", console)
+        failed = [task for task in found if task.state != "success"]
+        if failed or not found:
+            raise FmrecError(_why(failed, home, work))
+        published = watch.result(environment.database(home), "publish")
+        report = _fetch(published, environ, report_to or root / "var" / "reports")
+    shutil.rmtree(work)
+    _show(report, console)
+    return report
+
+
+def _best_source(console: Console) -> str:
+    """ml-100k when it is at hand or can be fetched, else the built-in sample, said aloud."""
+    deployment = Deployment.of(os.environ)
+    try:
+        archive = ratings.obtain("ml-100k", deployment.data_dir, deployment.cache_dir)
+    except DownloadError as error:
+        console.print(f"[yellow]MovieLens 100K cannot be fetched:[/] {error}", highlight=False)
+        console.print(
+            "[yellow]Using the built-in sample instead: generated ratings, not real ones.[/]"
+        )
+        return "sample"
+    console.print(f"Ratings: MovieLens 100K, {archive}", highlight=False)
+    return "ml-100k"
+
+
+def _environ(root: Path, work: Path, stack: ExitStack, console: Console) -> dict[str, str]:
+    """The environment of the run; starts a private local AWS when none is named."""
+    base = dict(os.environ)
+    if not environment.names_an_aws(os.environ):
+        base = environment.without_aws(base)
+        endpoint = stack.enter_context(processes.private_local_aws(work / "aws", base))
+        base |= environment.local_aws(endpoint)
+        bucket = Deployment.of(base).bucket
+        environment.s3_client(base).create_bucket(Bucket=bucket)
+        console.print(f"Local AWS: {endpoint}, bucket {bucket}", highlight=False)
+    return base | environment.airflow(root, work / "airflow")
+
+
+def _migrate(environ: Mapping[str, str], log: Path) -> None:
+    """Make the run's own Airflow database."""
+    process = processes.start([sys.executable, "-m", "airflow", "db", "migrate"], environ, log)
+    if process.wait() != 0:
+        raise FmrecError(f"Airflow could not make its database; its output is in {log}")
+
+
+def _dags_test(
+    params: Mapping[str, Any], environ: Mapping[str, str], home: Path, log: Path, console: Console
+) -> list[watch.Task]:
+    """`airflow dags test`, followed task by task."""
+    command = [sys.executable, "-m", "airflow", "dags", "test", DAG, "--conf", json.dumps(params)]
+    process = processes.start(command, environ, log)
+    try:
+        return watch.follow(process, environment.database(home), console)
+    finally:
+        processes.end(process.pid)
+        process.wait()
+
+
+def _why(failed: list[watch.Task], home: Path, work: Path) -> str:
+    """What the failing task said last, and where the rest is."""
+    names = [task.name for task in failed if task.state == "failed"]
+    said = ""
+    for log in sorted((home / "logs").rglob("attempt=*.log")) if names else []:
+        if f"task_id={names[0]}/" in str(log):
+            said = _last_error(log)
+    where = f"everything the run left is in {work}"
+    if not names:
+        return f"the DAG run did not finish; {where}"
+    return f"task {names[0]} failed: {said or 'see its log'}\n({where})"
+
+
+def _last_error(log: Path) -> str:
+    """The message of the exception that ended a task, from its JSON log."""
+    said = ""
+    for line in log.read_text(errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        for detail in entry.get("error_detail") or []:
+            said = f"{detail.get('exc_type')}: {detail.get('exc_value')}"
+    return said
+
+
+def _fetch(published: Mapping[str, Any], environ: Mapping[str, str], folder: Path) -> Path:
+    """Copy the published files of the run into `folder`; gives the path of report.json."""
+    store = Store(environment.s3_client(environ), published["bucket"])
+    target = _made(folder / published["run"] if folder.name == "reports" else folder)
+    for name, key in published["files"].items():
+        (target / name).write_bytes(store.get(key))
+    return target / "report.json"
+
+
+def _show(report: Path, console: Console) -> None:
+    """The result as text: table, recommendations, where the files lie."""
+    from fmrec.evaluation import table
+
+    content = json.loads(report.read_text())
+    console.print()
+    console.print(table.render(content), highlight=False, markup=False)
+    console.print(f"\nReport to look at:  {report.with_name('report.html')}", highlight=False)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """SIGTERM leaves through the same door as Ctrl-C, so that everything started is ended."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

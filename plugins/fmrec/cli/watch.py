@@ -1,0 +1,97 @@
+"""Follow a DAG run in an Airflow database of our own, and show where it stands."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+POLL_SECONDS = 0.5
+_ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+_MARKS = {"success": "[green]done[/]", "skipped": "skipped", "up_for_retry": "[yellow]retry[/]"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task instance as the database has it."""
+
+    name: str
+    state: str
+    attempt: int
+    seconds: float | None
+
+
+def tasks(database: Path) -> list[Task]:
+    """The task instances of the database's runs, in the order they began; none before it exists."""
+    query = (
+        "SELECT task_id, state, try_number, start_date, end_date FROM task_instance "
+        "ORDER BY start_date IS NULL, start_date"
+    )
+    return [
+        Task(name, state or "waiting", attempt, _seconds(start, end))
+        for name, state, attempt, start, end in _rows(database, query)
+    ]
+
+
+def result(database: Path, task: str) -> Any:
+    """What a task returned, or None."""
+    query = (
+        "SELECT value FROM xcom WHERE task_id = ? AND key = 'return_value' "
+        "ORDER BY timestamp DESC LIMIT 1"
+    )
+    rows = _rows(database, query, task)
+    value = json.loads(rows[0][0]) if rows else None
+    # Airflow stores the serialised text once more as JSON.
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def follow(process: subprocess.Popen[bytes], database: Path, console: Console) -> list[Task]:
+    """Print a line for each task as it ends, until the process does; gives the last state."""
+    shown: set[tuple[str, int]] = set()
+    started = time.monotonic()
+    with console.status("starting Airflow") as status:
+        while True:
+            running = process.poll() is None
+            found = tasks(database)
+            for task in found:
+                ended = task.state in _ENDED or task.state == "up_for_retry"
+                if ended and (task.name, task.attempt) not in shown:
+                    shown.add((task.name, task.attempt))
+                    console.print(_line(task, len(found), len(shown)), highlight=False)
+            if not running:
+                return found
+            busy = [task.name for task in found if task.state == "running"]
+            at = f"{', '.join(busy) or 'Airflow'}, {time.monotonic() - started:.0f} s"
+            status.update(f"running: {at}")
+            time.sleep(POLL_SECONDS)
+
+
+def _line(task: Task, total: int, number: int) -> str:
+    mark = _MARKS.get(task.state, f"[red]{task.state}[/]")
+    took = "" if task.seconds is None else f"{task.seconds:7.1f} s"
+    return f"  {number:2d}/{total}  {task.name:<10}{took:>10}  {mark}"
+
+
+def _rows(database: Path, query: str, *values: str) -> list[tuple[Any, ...]]:
+    """Rows of a read-only query; none while Airflow is still making the tables."""
+    if not database.is_file():
+        return []
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as opened:
+            return opened.execute(query, values).fetchall()
+    except sqlite3.OperationalError:
+        return []
+
+
+def _seconds(start: str | None, end: str | None) -> float | None:
+    if start is None or end is None:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -1,0 +1,218 @@
+"""The Amazon provider's SageMaker operators, thinly subclassed; the package's only Airflow import.
+
+What the provider lacks and these add: the request is made from the run and from what the task
+before returned; a job that ended `Stopped` fails the task (the provider counts it as a success
+when it does not print the log); the result is a handful of fields instead of the whole Describe
+response; the job is stopped when the task is killed from Airflow.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.amazon.aws.operators.sagemaker import (
+    SageMakerBaseOperator,
+    SageMakerModelOperator,
+    SageMakerTrainingOperator,
+    SageMakerTransformOperator,
+)
+from airflow.sdk.exceptions import AirflowException
+from botocore.exceptions import ClientError
+
+from fmrec import jobs
+from fmrec.errors import AlgorithmError, ConfigurationError, JobError
+from fmrec.layout import Run
+from fmrec.settings import Deployment
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+CONNECTION = "aws_default"
+
+
+def aws_client(service: str) -> Any:
+    """A boto3 client made from the Airflow connection `aws_default`."""
+    return AwsBaseHook(aws_conn_id=CONNECTION, client_type=service).get_conn()
+
+
+def clock(context: Mapping[str, Any]) -> datetime:
+    """The moment a DAG run describes: the end of its data interval, else when it may run.
+
+    A manual run has no data interval in Airflow 3 unless it was given a logical date.
+    """
+    dag_run = context["dag_run"]
+    instant = dag_run.data_interval_end or dag_run.run_after
+    if not isinstance(instant, datetime):
+        raise ConfigurationError(
+            f"run {dag_run.run_id} has neither a data interval nor a run_after; set Param as_of"
+        )
+    return instant
+
+
+class _JobOperator(SageMakerBaseOperator):
+    """What the training and the transform operator share: how a job is asked for and ends."""
+
+    name_key: str
+    status_key: str
+
+    @abstractmethod
+    def request(self, attempt: int) -> dict[str, Any]:
+        """The Create request of this attempt."""
+
+    @abstractmethod
+    def describe(self, name: str) -> dict[str, Any]:
+        """The Describe response of a job."""
+
+    @abstractmethod
+    def stop(self, name: str) -> None:
+        """Ask SageMaker to stop a job."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start the job of this attempt and wait for it."""
+        deployment = Deployment.of(os.environ)
+        self.check_interval = deployment.poll_seconds
+        self.config = self.request(context["ti"].try_number)
+        try:
+            super().execute(context)
+        except AirflowException:
+            # The provider has one kind of error for everything; the ended job says which it was.
+            name = self.config[self.name_key]
+            if self.describe(name)[self.status_key] in {"Failed", "Stopped"}:
+                self.summary(name)
+            raise
+        return self.summary(self.config[self.name_key])
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Go on after a deferral."""
+        super().execute_complete(context, event)  # type: ignore[misc]
+        return self.summary((event or {})["job_name"])
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """A few facts about an ended job, for XCom. Raises JobError unless it is Completed."""
+        description = self.describe(name)
+        status = description[self.status_key]
+        if status != "Completed":
+            reason = description.get("FailureReason") or description.get("SecondaryStatus", "")
+            # So AWS begins the reason when the container, not the service, has failed.
+            refused = reason.startswith(("AlgorithmError", "ClientError"))
+            raise (AlgorithmError if refused else JobError)(
+                f"SageMaker job {name} ended as {status} ({reason or 'no reason given'}); its log "
+                "in CloudWatch says more. Mend the cause, then clear this task: the job starts "
+                "again under a new name"
+            )
+        return {"name": name, "status": status, **self.facts(description)}
+
+    @abstractmethod
+    def facts(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """What later tasks and the report need of a completed job's description."""
+
+    def on_kill(self) -> None:
+        """Stop the job: a task that Airflow killed must not go on costing money."""
+        name = self.config.get(self.name_key)
+        if name is None:
+            return
+        try:
+            self.stop(name)
+            self.log.info("Asked SageMaker to stop %s.", name)
+        except ClientError as error:
+            self.log.warning("SageMaker job %s could not be stopped: %s", name, error)
+
+
+class TrainingOperator(_JobOperator, SageMakerTrainingOperator):
+    """Train on the channels that the recordio step wrote."""
+
+    template_fields = (*SageMakerTrainingOperator.template_fields, "run", "channels")
+    name_key, status_key = "TrainingJobName", "TrainingJobStatus"
+
+    def __init__(self, *, run: Any, channels: Any, **kwargs: Any) -> None:
+        # print_log: the provider would look at the job only every 30 seconds.
+        super().__init__(config={}, print_log=False, aws_conn_id=CONNECTION, **kwargs)
+        self.run = run
+        self.channels = channels
+
+    def request(self, attempt: int) -> dict[str, Any]:
+        """CreateTrainingJob."""
+        run = Run.from_xcom(self.run)
+        # When deferred, the trigger must outlast the job's own limit.
+        self.max_attempts = run.settings.max_runtime_minutes * 60 // self.check_interval + 60
+        return jobs.training_request(run, Deployment.of(os.environ), self.channels, attempt)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """DescribeTrainingJob."""
+        description: dict[str, Any] = self.hook.describe_training_job(name)
+        return description
+
+    def stop(self, name: str) -> None:
+        """StopTrainingJob."""
+        client: Any = self.hook.get_conn()
+        client.stop_training_job(TrainingJobName=name)
+
+    def facts(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The artifact, the time paid for, the final metrics."""
+        metrics = description.get("FinalMetricDataList", [])
+        return {
+            "artifact": description["ModelArtifacts"]["S3ModelArtifacts"],
+            "seconds": description["TrainingTimeInSeconds"],
+            "billable_seconds": description["BillableTimeInSeconds"],
+            "metrics": {metric["MetricName"]: metric["Value"] for metric in metrics},
+        }
+
+
+class TransformOperator(_JobOperator, SageMakerTransformOperator):
+    """Score the test events with a model."""
+
+    template_fields = (*SageMakerTransformOperator.template_fields, "run", "channels", "model")
+    name_key, status_key = "TransformJobName", "TransformJobStatus"
+
+    def __init__(self, *, run: Any, channels: Any, model: Any, **kwargs: Any) -> None:
+        super().__init__(config={}, aws_conn_id=CONNECTION, **kwargs)
+        self.run = run
+        self.channels = channels
+        self.model = model
+
+    def request(self, attempt: int) -> dict[str, Any]:
+        """CreateTransformJob."""
+        return jobs.transform_request(Run.from_xcom(self.run), self.channels, self.model, attempt)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """DescribeTransformJob."""
+        description: dict[str, Any] = self.hook.describe_transform_job(name)
+        return description
+
+    def stop(self, name: str) -> None:
+        """StopTransformJob."""
+        client: Any = self.hook.get_conn()
+        client.stop_transform_job(TransformJobName=name)
+
+    def facts(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the predictions are, and how long it took."""
+        took = description["TransformEndTime"] - description["TransformStartTime"]
+        return {
+            "output": description["TransformOutput"]["S3OutputPath"],
+            "seconds": round(took.total_seconds()),
+        }
+
+
+class ModelOperator(SageMakerModelOperator):
+    """Register a training job's artifact as a SageMaker model."""
+
+    template_fields = (*SageMakerModelOperator.template_fields, "run", "training")
+
+    def __init__(self, *, run: Any, training: Any, **kwargs: Any) -> None:
+        super().__init__(config={}, aws_conn_id=CONNECTION, **kwargs)
+        self.run = run
+        self.training = training
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Create the model of this attempt."""
+        run, deployment = Run.from_xcom(self.run), Deployment.of(os.environ)
+        self.config = jobs.model_request(run, deployment, self.training, context["ti"].try_number)
+        super().execute(context)
+        return {"name": self.config["ModelName"]}
