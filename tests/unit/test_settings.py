@@ -1,0 +1,121 @@
+"""Parameters are checked before anything starts, and one table makes every form of them."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from fmrec import settings
+from fmrec.cli.main import _parser
+from fmrec.errors import ConfigurationError
+from fmrec.settings import Deployment, RunSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"sources": "sample"}, r"unknown parameter 'sources'; the parameters are: source, split"),
+        ({"source": "netflix"}, r"source: 'netflix' is not allowed; it takes ml-100k, sample"),
+        ({"split": "u6"}, r"split: 'u6' is not allowed"),
+        ({"epochs": 0}, r"epochs: 0 is not allowed; it takes a whole number at least 1"),
+        ({"epochs": "ten"}, r"epochs: 'ten' is not a whole number"),
+        ({"epochs": 1.5}, r"epochs: 1.5 is not a whole number"),
+        ({"seed": True}, r"seed: True is not a whole number"),
+        ({"seed": None}, r"seed: a value is needed"),
+        ({"factors_lr": "nan"}, r"factors_lr: 'nan' is not a number"),
+        ({"factors_lr": -1}, r"factors_lr: -1 is not allowed; it takes a number at least 0.0"),
+        ({"factors_init_sigma": 0}, r"more than 0.0"),
+        ({"test_fraction": 0.6}, r"test_fraction: 0.6 is not allowed"),
+        ({"test_fraction": 0.5, "validation_fraction": 0.5}, r"leave no training events"),
+        ({"as_of": "yesterday"}, r"as_of: 'yesterday' is not a date or time; write it as"),
+        ({"instance_type": "t2.micro"}, r"instance_type: 't2.micro' .* text like ml.m5.large"),
+        ({"source": 3}, r"source: 3 is not text"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(values: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        RunSettings.of(values)
+
+
+def test_text_and_typed_values_mean_the_same() -> None:
+    typed = {"seed": 7, "epochs": 3, "factors_lr": 0.01, "as_of": None, "source": "sample"}
+    text = {"seed": "7", "epochs": "3", "factors_lr": "0.01", "as_of": "", "source": "sample"}
+    assert RunSettings.of(typed) == RunSettings.of(text)
+
+
+def test_settings_survive_as_a_mapping() -> None:
+    chosen = RunSettings.of({"split": "u1", "epochs": 3})
+    assert RunSettings.of(asdict(chosen)) == chosen
+
+
+def test_hyperparameters_are_text_and_follow_the_objective() -> None:
+    rating = RunSettings.of({"epochs": 7}).hyperparameters()
+    like = RunSettings.of({"objective": "like"}).hyperparameters()
+    assert rating["predictor_type"] == "regressor"
+    assert like["predictor_type"] == "binary_classifier"
+    assert rating["epochs"] == "7"
+    assert like["epochs"] == str(settings.LIKE_DEFAULTS["epochs"])
+    assert all(isinstance(value, str) for value in (rating | like).values())
+
+
+def test_every_setting_is_a_param_whose_default_it_accepts() -> None:
+    made = settings.params({})
+    assert list(made) == [each.name for each in fields(RunSettings)]
+    for schema in made.values():
+        rules = {name: schema[name] for name in schema if name not in {"default", "section"}}
+        jsonschema.validate(schema["default"], rules)
+    RunSettings.of({name: schema["default"] for name, schema in made.items()})
+
+
+def test_every_setting_is_an_option() -> None:
+    options = {
+        option
+        for action in _parser()._subparsers._group_actions[0].choices["run"]._actions
+        for option in action.option_strings
+        if isinstance(action, argparse._StoreAction)
+    }
+    for each in fields(RunSettings):
+        assert f"--{each.name.replace('_', '-')}" in options
+
+
+def test_the_environment_changes_a_default_and_is_checked() -> None:
+    assert settings.params({"FMREC_SOURCE": "sample"})["source"]["default"] == "sample"
+    with pytest.raises(ConfigurationError, match=r"variable FMREC_EPOCHS: parameter epochs: 'x'"):
+        settings.params({"FMREC_EPOCHS": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1998-03-08", datetime(1998, 3, 8, tzinfo=UTC)),
+        ("1998-03-08T01:00:00+01:00", datetime(1998, 3, 8, tzinfo=UTC)),
+        ("1998-03-08T00:00:00Z", datetime(1998, 3, 8, tzinfo=UTC)),
+    ],
+)
+def test_moments_are_utc(text: str, expected: datetime) -> None:
+    assert settings.parse_instant(text) == expected
+
+
+def test_a_deployment_is_what_the_environment_says() -> None:
+    made = Deployment.of(
+        {
+            "FMREC_BUCKET": "b",
+            "FMREC_PREFIX": "/a/b/",
+            "FMREC_POLL_SECONDS": "2",
+            "FMREC_DATA_DIR": "/d",
+        }
+    )
+    assert (made.bucket, made.prefix, made.poll_seconds, made.data_dir) == (
+        "b",
+        "a/b",
+        2,
+        Path("/d"),
+    )
+    assert Deployment.of({}).data_dir is None
+    with pytest.raises(ConfigurationError, match="FMREC_POLL_SECONDS: '0' is not a whole number"):
+        Deployment.of({"FMREC_POLL_SECONDS": "0"})

@@ -1,0 +1,85 @@
+"""Objects are written once, checked when read, and missing ones are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pandas as pd
+import pytest
+from moto import mock_aws
+
+from fmrec.errors import StoreError
+from fmrec.store import Store
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with mock_aws():
+        made = boto3.client("s3", region_name="us-east-1")
+        made.create_bucket(Bucket="bbb")
+        yield made
+
+
+@pytest.fixture
+def store(client: Any) -> Store:
+    return Store(client, "bbb")
+
+
+def test_what_is_put_is_got(store: Store) -> None:
+    digest = store.put("k", b"bytes")
+    assert store.get("k") == b"bytes"
+    assert digest == "277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9"
+
+
+def test_the_same_bytes_may_be_put_again_and_others_may_not(store: Store) -> None:
+    store.put("k", b"one")
+    store.put("k", b"one")
+    with pytest.raises(StoreError, match=r"s3://bbb/k already holds other bytes .* new run"):
+        store.put("k", b"two")
+    assert store.get("k") == b"one"
+    store.put("k", b"two", replace=True)
+    assert store.get("k") == b"two"
+
+
+def test_a_foreign_object_is_not_overwritten(store: Store, client: Any) -> None:
+    client.put_object(Bucket="bbb", Key="k", Body=b"theirs")
+    with pytest.raises(StoreError, match="already holds other bytes"):
+        store.put("k", b"ours")
+
+
+def test_a_missing_object_is_named_with_what_to_do(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"s3://bbb/a/b does not exist: .* Clear that task"):
+        store.get("a/b")
+    assert not store.exists("a/b")
+
+
+def test_an_altered_object_is_refused(store: Store, client: Any) -> None:
+    store.put("k", b"true")
+    metadata = client.head_object(Bucket="bbb", Key="k")["Metadata"]
+    client.put_object(Bucket="bbb", Key="k", Body=b"false", Metadata=metadata)
+    with pytest.raises(StoreError, match="s3://bbb/k was altered after it was written"):
+        store.get("k")
+
+
+def test_an_object_without_our_checksum_is_read(store: Store, client: Any) -> None:
+    client.put_object(Bucket="bbb", Key="job.out", Body=b"{}")
+    assert store.get("job.out") == b"{}"
+
+
+def test_tables_come_back_as_they_were(store: Store) -> None:
+    table = pd.DataFrame({"user_id": [3, 1], "genres": [["a", "b"], []], "title": ["é", ""]})
+    store.put_table("t.parquet", table)
+    back = store.get_table("t.parquet")
+    assert back["user_id"].tolist() == [3, 1]
+    assert [list(each) for each in back["genres"]] == [["a", "b"], []]
+    assert back["title"].tolist() == ["é", ""]
+
+
+def test_listing_goes_beyond_one_page(store: Store, client: Any) -> None:
+    for number in range(1002):
+        client.put_object(Bucket="bbb", Key=f"p/{number:04d}", Body=b"")
+    client.put_object(Bucket="bbb", Key="q", Body=b"")
+    assert list(store.list("p/")) == [f"p/{number:04d}" for number in range(1002)]
