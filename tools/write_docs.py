@@ -1,0 +1,90 @@
+"""Write the pages of docs/ that derive from code (`make docs`); a test compares them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from fmrec.settings import (
+    LIKE_DEFAULTS,
+    RATING_DEFAULTS,
+    Deployment,
+    RunSettings,
+    describe_limits,
+    env_name,
+)
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def settings_page() -> str:
+    """docs/settings.md: every Param, option and variable."""
+    lines = [
+        "# Settings",
+        "",
+        "Made from `plugins/fmrec/settings.py` by `make docs`: do not edit.",
+        "",
+        "## What a run is told",
+        "",
+        "Each is a Param of the DAG (trigger form, `--conf` of the Airflow CLI), an option of",
+        "`python -m fmrec run`, and a variable that changes the default for all runs.",
+    ]
+    section = ""
+    for each in fields(RunSettings):
+        if each.metadata["section"] != section:
+            section = each.metadata["section"]
+            lines += ["", f"### {section}", ""]
+            lines += [
+                "| Param | option | variable | takes | default | |",
+                "|---|---|---|---|---|---|",
+            ]
+        lines.append(
+            f"| `{each.name}` | `--{each.name.replace('_', '-')}` | `{env_name(each)}` "
+            f"| {describe_limits(each)} | {_default(each.name, each.default)} "
+            f"| {each.metadata['description']} |"
+        )
+    lines += [
+        "",
+        "## Where the pipeline lives",
+        "",
+        "Environment variables alone, read by every task.",
+        "",
+        "| variable | default | |",
+        "|---|---|---|",
+    ]
+    for each in fields(Deployment):
+        default = "`~/.cache/fmrec`" if each.name == "cache_dir" else _shown(each.default)
+        lines.append(f"| `{each.metadata['env']}` | {default} | {each.metadata['description']} |")
+    lines += [
+        "",
+        "`make up` takes `FMREC_UI_PORT` (8080, or the next free one) and `FMREC_AWS_PORT` (5566,",
+        "likewise).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _default(name: str, default: Any) -> str:
+    if name in RATING_DEFAULTS:
+        return f"`{RATING_DEFAULTS[name]}`; `like`: `{LIKE_DEFAULTS[name]}`"
+    return _shown(default)
+
+
+def _shown(default: Any) -> str:
+    return "" if default is None else f"`{default}`"
+
+
+PAGES = {"settings.md": settings_page}
+
+
+def main() -> int:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())
+        print(f"docs/{name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
