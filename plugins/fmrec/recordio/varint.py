@@ -1,0 +1,63 @@
+"""Protobuf's variable-length integers, many at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fmrec.recordio.windows import Bytes, as_blocks, windows
+
+MAX_BYTES = 10
+
+
+def encode_one(value: int) -> bytes:
+    """Return the varint of one non-negative integer."""
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def encode_many(
+    values: npt.NDArray[np.unsignedinteger],
+) -> tuple[Bytes, npt.NDArray[np.int64]]:
+    """Return the varints of ``values`` end to end, and where each begins and the last ends.
+
+    ``values`` is of an unsigned integer type; the positions have one entry more.
+    """
+    kind = values.dtype.type
+    width = len(encode_one(int(values.max(initial=0))))
+    lengths = np.ones(len(values), np.uint8)
+    grid = np.empty((len(values), width), np.uint8)
+    for place in range(width):
+        byte = (values >> kind(7 * place)).astype(np.uint8)
+        if place + 1 < width:
+            more = values >= kind(1 << 7 * (place + 1))
+            lengths += more
+            byte &= 0x7F
+            byte |= more.view(np.uint8) << 7
+        grid[:, place] = byte
+    ends = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    # Each varint is laid down at full width; the next one covers the bytes it does not need.
+    stream = np.empty(int(ends[-1]) + width, np.uint8)
+    windows(stream, width, 1)[ends[:-1]] = as_blocks(grid, width)
+    return stream[: int(ends[-1])], ends
+
+
+def decode_many(stream: Bytes) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.intp]]:
+    """Return the integers in ``stream`` and the position of the last byte of each.
+
+    ``stream`` ends with the last byte of a varint. Bits beyond the 64th are lost: a varint
+    of more than nine bytes (its last position minus the one before) needs a look by the caller.
+    """
+    ends = np.flatnonzero(stream < 0x80)
+    lengths = np.diff(ends, prepend=-1)
+    values = stream[ends].astype(np.uint64)
+    for back in range(1, min(int(lengths.max(initial=1)), MAX_BYTES)):
+        longer = np.flatnonzero(lengths > back)
+        values[longer] <<= np.uint64(7)
+        values[longer] |= stream[ends[longer] - back] & np.uint8(0x7F)
+    return values, ends
