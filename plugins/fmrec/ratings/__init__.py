@@ -2,7 +2,7 @@
 
 from fmrec.ratings.dataset import Origin, RatingsData
 from fmrec.ratings.movielens import FOLD_SPLITS, SPLITS
-from fmrec.ratings.sources import SOURCES, find_archive, load
+from fmrec.ratings.sources import SOURCES, find_archive, load, offline_sources
 
 __all__ = [
     "FOLD_SPLITS",
@@ -12,4 +12,5 @@ __all__ = [
     "RatingsData",
     "find_archive",
     "load",
+    "offline_sources",
 ]

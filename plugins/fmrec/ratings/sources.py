@@ -5,24 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 
 from fmrec.errors import ConfigurationError
-from fmrec.ratings import movielens
+from fmrec.ratings import movielens, sample
 from fmrec.ratings.archive import Archive, digest
 from fmrec.ratings.dataset import Origin, RatingsData
 from fmrec.ratings.published import ML_100K
 
-SOURCES = ("sample", "ml-100k")
+SOURCES = ("ml-100k", "sample")
 
 
 def find_archive(source: str, data_dir: Path | None, cache_dir: Path) -> Path | None:
-    """Where the archive of `source` lies on this machine: in data_dir, else in cache_dir, or None.
+    """Where the archive of `source` lies on this machine, or None.
 
+    `ml-100k.zip` is looked for in data_dir, then in cache_dir; the sample's only in cache_dir.
     Raises ConfigurationError for an unknown source.
     """
     _check_name(source)
-    for folder in (data_dir, cache_dir):
-        if folder is not None and (folder / f"{source}.zip").is_file():
-            return folder / f"{source}.zip"
-    return None
+    if source == "sample":
+        places = [sample.archive_path(cache_dir)]
+    else:
+        places = [folder / f"{source}.zip" for folder in (data_dir, cache_dir) if folder]
+    return next((path for path in places if path.is_file()), None)
+
+
+def offline_sources(data_dir: Path | None, cache_dir: Path) -> tuple[str, ...]:
+    """The sources that need no network: those whose archive is here, and the sample."""
+    return tuple(
+        source
+        for source in SOURCES
+        if source == "sample" or find_archive(source, data_dir, cache_dir)
+    )
 
 
 def load(source: str, *, split: str, data_dir: Path | None, cache_dir: Path) -> RatingsData:
@@ -31,30 +42,58 @@ def load(source: str, *, split: str, data_dir: Path | None, cache_dir: Path) -> 
     Raises ConfigurationError for an unknown source or split, DataError for content that is not
     what it must be.
     """
-    _check_name(source)
     path = find_archive(source, data_dir, cache_dir)
+    if source == "sample":
+        return _load_sample(path or sample.write_archive(cache_dir), split)
     if path is None:
         raise ConfigurationError(f"{source}.zip is neither in {data_dir} nor in {cache_dir}.")
+    return _load_ml_100k(path, split)
+
+
+def _load_sample(path: Path, split: str) -> RatingsData:
+    with Archive(path, sample.FOLDER, f"Remove {path}: it is generated anew.") as archive:
+        tables = movielens.read(archive, split)
+    origin = _origin(
+        "sample",
+        f"sample: generated ratings, not real ones (random model, seed {sample.SEED})",
+        path,
+        url=None,
+        seed=sample.SEED,
+    )
+    return RatingsData(*tables, origin)
+
+
+def _load_ml_100k(path: Path, split: str) -> RatingsData:
     remedy = (
-        f"Put the archive from {ML_100K.url} there, or remove {path.name} and it is downloaded "
-        "on the next run."
+        f"Put the archive from {ML_100K.url} in its place, or remove {path} and the next run "
+        "downloads it."
     )
     with Archive(path, ML_100K.folder, remedy) as archive:
         archive.verify(ML_100K.members)
-        ratings, users, items = movielens.read(archive, split)
-    found = digest(path)
-    origin = Origin(
-        source=source,
-        sentence="ml-100k: MovieLens 100K, real ratings collected by GroupLens Research",
-        location=str(path),
+        tables = movielens.read(archive, split)
+    origin = _origin(
+        "ml-100k",
+        "ml-100k: MovieLens 100K, real ratings collected by GroupLens Research",
+        path,
         url=ML_100K.url,
+        seed=None,
+    )
+    return RatingsData(*tables, origin)
+
+
+def _origin(source: str, sentence: str, path: Path, *, url: str | None, seed: int | None) -> Origin:
+    found = digest(path)
+    return Origin(
+        source=source,
+        sentence=sentence,
+        location=str(path),
+        url=url,
         bytes=found.bytes,
         md5=found.md5,
         sha256=found.sha256,
-        generated=False,
-        seed=None,
+        generated=seed is not None,
+        seed=seed,
     )
-    return RatingsData(ratings, users, items, origin)
 
 
 def _check_name(source: str) -> None:
