@@ -83,6 +83,8 @@ def _parsed_at_once(content: bytes) -> NDArray[np.float64] | None:
     """
     if not content:
         return np.empty(0)
+    if not content.isascii():
+        return None
     raw = np.frombuffer(content if content.endswith(b"\n") else content + b"\n", dtype=np.uint8)
     ends = np.flatnonzero(raw == ord("\n"))
     starts = np.concatenate([[0], ends[:-1] + 1])
