@@ -8,6 +8,7 @@ from fmrec.errors import ConfigurationError
 from fmrec.ratings import movielens, sample
 from fmrec.ratings.archive import Archive, digest
 from fmrec.ratings.dataset import Origin, RatingsData
+from fmrec.ratings.download import Progress, download
 from fmrec.ratings.published import ML_100K
 
 SOURCES = ("ml-100k", "sample")
@@ -36,17 +37,26 @@ def offline_sources(data_dir: Path | None, cache_dir: Path) -> tuple[str, ...]:
     )
 
 
-def load(source: str, *, split: str, data_dir: Path | None, cache_dir: Path) -> RatingsData:
+def load(
+    source: str,
+    *,
+    split: str,
+    data_dir: Path | None,
+    cache_dir: Path,
+    progress: Progress | None = None,
+) -> RatingsData:
     """Ratings of `source`, divided as `split` says, with users, items and where they came from.
 
-    Raises ConfigurationError for an unknown source or split, DataError for content that is not
-    what it must be.
+    An archive that find_archive does not find is downloaded, or for the sample generated, into
+    `cache_dir`; `progress` is told of the download. Raises ConfigurationError for an unknown
+    source or split, DownloadError, and DataError for content that is not what it must be.
     """
     path = find_archive(source, data_dir, cache_dir)
     if source == "sample":
         return _load_sample(path or sample.write_archive(cache_dir), split)
     if path is None:
-        raise ConfigurationError(f"{source}.zip is neither in {data_dir} nor in {cache_dir}.")
+        path = cache_dir / f"{source}.zip"
+        download(ML_100K.url, path, size=ML_100K.bytes, sha256=ML_100K.sha256, progress=progress)
     return _load_ml_100k(path, split)
 
 
