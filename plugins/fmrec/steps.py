@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import platform
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -277,7 +279,10 @@ def _recommendations(
     """Ten films for the user of the latest training event."""
     space = _feature_space(parts, store)
     _, key = split_uri(training["artifact"])
-    model = artifact.load_bytes(store.get(key))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, artifact.ARCHIVE)
+        file.write_bytes(store.get(key))
+        model = artifact.load(file)
     items = store.get_table(tables["keys"]["items"])
     user = int(train.sort_values("timestamp", kind="stable")["user_id"].iloc[-1])
     rows = topn.recommend(model, space, train, items, user, _RECOMMENDED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,6 +107,7 @@ def airflow(root: Path, home: Path) -> dict[str, str]:
         "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "False",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "FMREC_CACHE_DIR": os.environ.get("FMREC_CACHE_DIR") or str(root / "var" / "cache"),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(root / "plugins"),
         "PYTHONUNBUFFERED": "1",

@@ -34,12 +34,12 @@ def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
     console = Console(stderr=False)
     RunSettings.of(params)
     given = dict(params)
-    if "source" not in given and not os.environ.get("FMREC_SOURCE"):
-        given["source"] = _best_source(console)
     with ExitStack() as stack:
         stack.enter_context(_ending_on_signals())
         work = Path(tempfile.mkdtemp(prefix="run-", dir=_made(root / "var")))
         environ = _environ(root, work, stack, console)
+        if "source" not in given and not environ.get("FMREC_SOURCE"):
+            given["source"] = _best_source(environ, console)
         home = work / "airflow"
         _migrate(environ, work / "migrate.log")
         found = _dags_test(given, environ, home, work / "dag.log", console)
@@ -53,18 +53,19 @@ def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
     return report
 
 
-def _best_source(console: Console) -> str:
+def _best_source(environ: Mapping[str, str], console: Console) -> str:
     """ml-100k when it is at hand or can be fetched, else the built-in sample, said aloud."""
-    deployment = Deployment.of(os.environ)
+    where = Deployment.of(environ)
     try:
-        archive = ratings.obtain("ml-100k", deployment.data_dir, deployment.cache_dir)
+        with console.status("looking for MovieLens 100K"):
+            data = ratings.load(
+                "ml-100k", split="time", data_dir=where.data_dir, cache_dir=where.cache_dir
+            )
     except DownloadError as error:
-        console.print(f"[yellow]MovieLens 100K cannot be fetched:[/] {error}", highlight=False)
-        console.print(
-            "[yellow]Using the built-in sample instead: generated ratings, not real ones.[/]"
-        )
+        console.print(f"[yellow]MovieLens 100K is not at hand:[/] {error}", highlight=False)
+        console.print("[yellow]The built-in sample stands in: generated ratings, not real ones.[/]")
         return "sample"
-    console.print(f"Ratings: MovieLens 100K, {archive}", highlight=False)
+    console.print(f"Ratings: MovieLens 100K, {data.origin.location}", highlight=False)
     return "ml-100k"
 
 

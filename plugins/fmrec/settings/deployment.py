@@ -1,0 +1,61 @@
+"""Where the pipeline lives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from fmrec.errors import ConfigurationError
+
+
+def _variable(name: str, default: Any, description: str) -> Any:
+    return field(default=default, metadata={"env": name, "description": description})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """Where the pipeline lives; every field is an environment variable."""
+
+    bucket: str = _variable("FMREC_BUCKET", "fmrec", "S3 bucket of everything fmrec writes.")
+    prefix: str = _variable("FMREC_PREFIX", "fmrec", "Key prefix inside the bucket.")
+    role_arn: str = _variable(
+        "FMREC_ROLE_ARN",
+        "arn:aws:iam::123456789012:role/fmrec",
+        "IAM role that SageMaker jobs assume.",
+    )
+    region: str = _variable("AWS_DEFAULT_REGION", "us-east-1", "AWS region.")
+    data_dir: Path | None = _variable(
+        "FMREC_DATA_DIR", None, "Folder where archives (ml-100k.zip) are looked for first."
+    )
+    cache_dir: Path = _variable(
+        "FMREC_CACHE_DIR",
+        Path.home() / ".cache" / "fmrec",
+        "Folder for downloaded and generated archives.",
+    )
+    poll_seconds: int = _variable(
+        "FMREC_POLL_SECONDS", 30, "Seconds between two looks at a running SageMaker job."
+    )
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Deployment:
+        """The deployment that the environment describes. Raises ConfigurationError."""
+        hints = get_type_hints(cls)
+        given: dict[str, Any] = {}
+        for each in fields(cls):
+            name = each.metadata["env"]
+            text = environ.get(name)
+            if not text:
+                continue
+            if hints[each.name] is int:
+                if not text.isdecimal() or int(text) < 1:
+                    raise ConfigurationError(
+                        f"environment variable {name}: {text!r} is not a whole number of at least 1"
+                    )
+                given[each.name] = int(text)
+            elif hints[each.name] is str:
+                given[each.name] = text.strip("/") if each.name == "prefix" else text
+            else:
+                given[each.name] = Path(text).expanduser()
+        return cls(**given)

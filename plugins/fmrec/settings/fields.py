@@ -1,0 +1,96 @@
+"""A setting: a dataclass field that carries its form section, texts and limits."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import Field, field
+from typing import Any
+
+from fmrec.errors import ConfigurationError
+
+
+def setting(
+    default: Any,
+    section: str,
+    title: str,
+    description: str,
+    **schema: Any,
+) -> Any:
+    """A dataclass field that carries its form section, texts and JSON-schema limits."""
+    metadata = {"section": section, "title": title, "description": description, "schema": schema}
+    return field(default=default, metadata=metadata)
+
+
+_HINTS = {"str": str, "int": int, "float": float}
+
+
+def value_type(each: Field[Any]) -> tuple[type, bool]:
+    """The plain type of a RunSettings field (str, int, float), and whether None is allowed."""
+    name, _, rest = str(each.type).partition(" | ")
+    return _HINTS[name], rest == "None"
+
+
+def checked(each: Field[Any], value: Any) -> Any:
+    """`value` as the field's type, inside its limits."""
+    kind, optional = value_type(each)
+    schema: dict[str, Any] = each.metadata["schema"]
+    if value is None or (optional and value == ""):
+        if optional:
+            return None
+        raise ConfigurationError(f"parameter {each.name}: a value is needed")
+    try:
+        number = 0.0 if kind is str else float(value)
+        if isinstance(value, bool) or (kind is int and number != int(number)):
+            raise ValueError
+        typed: Any = value if kind is str else kind(number)
+        if not (math.isfinite(number) and isinstance(typed, kind)):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigurationError(f"parameter {each.name}: {value!r} is not {_noun(kind)}") from None
+    allowed = (
+        typed in schema.get("enum", [typed])
+        and (kind is str or schema.get("minimum", typed) <= typed <= schema.get("maximum", typed))
+        and (kind is str or typed > schema.get("exclusiveMinimum", -math.inf))
+        and (kind is not str or re.search(str(schema.get("pattern", "")), str(typed)) is not None)
+    )
+    if not allowed:
+        raise ConfigurationError(
+            f"parameter {each.name}: {value!r} is not allowed; it takes {describe_limits(each)}"
+        )
+    return typed
+
+
+def _noun(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "text"}[kind]
+
+
+def describe_limits(each: Field[Any]) -> str:
+    """What a field takes, in words: for messages and docs."""
+    kind, _ = value_type(each)
+    schema = each.metadata["schema"]
+    if "enum" in schema:
+        return ", ".join(str(choice) for choice in schema["enum"])
+    if "pattern" in schema:
+        return f"text like {each.default}"
+    words = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most"}
+    limits = [f"{word} {schema[rule]}" for rule, word in words.items() if rule in schema]
+    noun = "an ISO 8601 date or time" if schema.get("format") else _noun(kind)
+    return " ".join([noun, " and ".join(limits)]).strip()
+
+
+def default_of(each: Field[Any], environ: Mapping[str, str]) -> Any:
+    """A field's default: the variable FMREC_<NAME> when it is set, else the project's own."""
+    name = env_name(each)
+    if environ.get(name):
+        try:
+            return checked(each, environ[name])
+        except ConfigurationError as error:
+            raise ConfigurationError(f"environment variable {name}: {error}") from None
+    return each.default
+
+
+def env_name(each: Field[Any]) -> str:
+    """The environment variable that changes a field's default."""
+    return f"FMREC_{each.name.upper()}"
