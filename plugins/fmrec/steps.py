@@ -88,19 +88,13 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
         test_fraction=chosen.test_fraction,
     )
     space = event.FeatureSpace.from_events(split.train)
-    parts = {"train": event.arrange(split.train, order=chosen.order, seed=chosen.seed)}
-    aside = []
-    counts = {"ratings_seen": len(seen)}
-    for name, rows in (("validation", split.validation), ("test", split.test)):
-        admitted = event.admit(rows, space, chosen.unknown_ids)
-        parts[name] = admitted.to_score
-        aside.append(admitted.set_aside.assign(part=name))
-        if name == "test":
-            counts |= {
-                "unknown_both": admitted.counts["unknown_both"],
-                "set_aside": admitted.counts["set_aside"],
-            }
-    parts["set-aside"] = pd.concat(aside, ignore_index=True)
+    tested = event.admit(split.test, space, chosen.unknown_ids)
+    parts = {
+        "train": event.arrange(split.train, order=chosen.order, seed=chosen.seed),
+        "validation": split.validation,
+        "test": tested.to_score,
+        "set-aside": tested.set_aside,
+    }
     summary = {
         name: {
             "key": layout.events(name),
@@ -114,8 +108,12 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
     log.info("Rows: %s", ", ".join(f"{name} {each['rows']:,}" for name, each in summary.items()))
     return {
         "parts": summary,
-        "counts": counts,
-        "id_map": {"key": layout.id_map, "sha256": space.sha256()},
+        "counts": {
+            "ratings_seen": len(seen),
+            "unknown_both": tested.counts["unknown_both"],
+            "set_aside": len(tested.set_aside),
+        },
+        "id_map": {"key": layout.id_map, "sha256": space.sha256},
     }
 
 
