@@ -1,0 +1,102 @@
+"""`python -m fmrec run`: the whole pipeline, through real processes, on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("nothing_left_running")]
+
+
+def finished(answer: Any) -> tuple[dict[str, Any], Path]:
+    """The report that the last line of a successful run names."""
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    path = Path(answer.stdout.splitlines()[-1])
+    return json.loads(path.read_text()), path.parent
+
+
+def test_sample_by_likes(fmrec: Any, tmp_path: Path) -> None:
+    answer = fmrec(
+        "run", "--source", "sample", "--objective", "like", "--as-of", "1998-01-01",
+        "--unknown-ids", "exclude", "--epochs", "5", "--report-to", str(tmp_path / "out"),
+    )  # fmt: skip
+    report, folder = finished(answer)
+    assert folder == tmp_path / "out"
+    assert report["run"]["generated"] is True
+    assert "not real" in (folder / "report.html").read_text()
+    assert "generated" in answer.stdout
+    assert set(report["metrics"]) >= {"accuracy", "cross_entropy", "f1", "auc"}
+    counts = report["counts"]
+    assert counts["events"] == counts["predictions"]
+    assert (
+        counts["train"] + counts["validation"] + counts["events"] + counts["set_aside"]
+        == (counts["ratings_seen"])
+    )
+    assert counts["set_aside"] > 0
+    assert counts["unknown_user"] == counts["unknown_item"] == 0
+    assert len([point for point in report["learning_curve"] if point["epoch"] is not None]) >= 5
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for part in ("train", "validation", "test"):
+        assert manifest["events"][part]["last"] < 883612800  # 1998-01-01
+
+
+def test_real_ratings_beat_the_bias_baseline_on_u1(
+    fmrec: Any, data_dir: Path, tmp_path: Path
+) -> None:
+    """The project's own defaults; the split's test rows were never used to choose them."""
+    answer = fmrec(
+        "run", "--split", "u1", "--report-to", str(tmp_path / "out"), FMREC_DATA_DIR=str(data_dir)
+    )
+    report, _ = finished(answer)
+    assert report["run"]["source"] == "ml-100k"
+    assert report["run"]["generated"] is False
+    assert report["counts"]["events"] == report["counts"]["predictions"] == 20_000
+    assert 0.95 <= report["baselines"]["user_item_bias"]["rmse"] <= 0.965
+    assert report["metrics"]["rmse"] <= 0.93
+    assert len(report["recommendations"]["items"]) == 10
+
+
+def test_a_wrong_parameter_stops_before_anything_starts(fmrec: Any) -> None:
+    answer = fmrec("run", "--epochs", "0")
+    assert answer.returncode == 1
+    assert "parameter epochs: '0' is not allowed" in answer.stderr
+    assert answer.stdout == ""
+
+
+def altered(archive: Path, folder: Path) -> Path:
+    """A copy of the MovieLens archive in which one rating of u.data is another."""
+    copy = folder / "ml-100k.zip"
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(copy, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            target.writestr(name, data.replace(b"\t3\t", b"\t7\t", 1) if "u.data" in name else data)
+    return copy
+
+
+@pytest.mark.parametrize("fault", ["altered", "truncated"])
+def test_a_bad_archive_fails_the_run_with_its_name(
+    fmrec: Any, data_dir: Path, tmp_path: Path, fault: str
+) -> None:
+    bad = tmp_path / "data"
+    bad.mkdir()
+    if fault == "altered":
+        archive = altered(data_dir / "ml-100k.zip", bad)
+    else:
+        archive = Path(shutil.copy(data_dir / "ml-100k.zip", bad))
+        archive.write_bytes(archive.read_bytes()[:-1000])
+    answer = fmrec("run", "--source", "ml-100k", FMREC_DATA_DIR=str(bad))
+    assert answer.returncode == 1
+    assert "task ingest failed" in answer.stderr
+    assert str(archive) in answer.stderr
+
+
+def test_an_empty_window_names_what_there_is(fmrec: Any) -> None:
+    answer = fmrec("run", "--source", "sample", "--as-of", "1990-01-01")
+    assert answer.returncode == 1
+    assert "task events failed" in answer.stderr
+    assert "1997-09-20" in answer.stderr

@@ -1,0 +1,188 @@
+"""`make up`: the DAG as the scheduler runs it, triggered, backfilled, killed; then `make down`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fmrec.cli import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+
+class Airflow:
+    """The running stack through its REST API, as the browser uses it."""
+
+    def __init__(self, stack: dict[str, Any]) -> None:
+        self.ui, self.aws = stack["ui"], stack["aws"]
+        body = {"username": "admin", "password": stack["password"]}
+        self.token = self.call("POST", "/auth/token", body, token=None)["access_token"]
+
+    def call(
+        self, method: str, path: str, body: Any = None, token: str | None = "own"
+    ) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.ui + path, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content: dict[str, Any] = json.loads(answer.read() or "{}")
+        return content
+
+    def runs(self, path: str = "") -> Any:
+        return self.call("GET", f"/api/v2/dags/fmrec_retrain/dagRuns{path}")
+
+    def trigger(self, conf: dict[str, Any]) -> str:
+        body = {"logical_date": None, "conf": conf}
+        run = self.call("POST", "/api/v2/dags/fmrec_retrain/dagRuns", body)
+        return str(run["dag_run_id"])
+
+    def tasks(self, run: str) -> dict[str, dict[str, Any]]:
+        found = self.runs(f"/{run}/taskInstances")["task_instances"]
+        return {each["task_id"]: each for each in found}
+
+    def wait(self, run: str, seconds: float = 200) -> str:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            state = self.runs(f"/{run}")["state"]
+            if state in {"success", "failed"}:
+                return str(state)
+            time.sleep(1)
+        raise AssertionError(f"{run} did not end: {self.tasks(run)}")
+
+    def result(self, run: str, task: str) -> Any:
+        path = f"/{run}/taskInstances/{task}/xcomEntries/return_value?deserialize=true"
+        return self.runs(path)["value"]
+
+    def object(self, key: str) -> bytes:
+        client = environment.s3_client(environment.local_aws(self.aws))
+        return client.get_object(Bucket="fmrec", Key=key)["Body"].read()
+
+    def report(self, run: str) -> dict[str, Any]:
+        files = self.result(run, "publish")["files"]
+        content: dict[str, Any] = json.loads(self.object(files["report.json"]))
+        return content
+
+
+def command(*words: str) -> str:
+    """Run a command of the checkout; its output."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    answer = subprocess.run(
+        words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+@pytest.fixture(scope="module")
+def airflow() -> Iterator[Airflow]:
+    if (ROOT / "var" / "up" / "stack.json").exists():
+        pytest.skip("`make up` is running in this checkout; `make down` first")
+    said = command(sys.executable, "-m", "fmrec", "up")
+    stack = json.loads((ROOT / "var" / "up" / "stack.json").read_text())
+    sessions = [each["pid"] for each in stack["started"]]
+    assert stack["ui"] in said
+    assert stack["password"] in said
+    try:
+        made = Airflow(stack)
+        made.call("PATCH", "/api/v2/dags/fmrec_retrain", {"is_paused": False})
+        yield made
+    finally:
+        command(sys.executable, "-m", "fmrec", "down")
+        left = [p for p in psutil.pids() if psutil.pid_exists(p) and os.getsid(p) in sessions]
+        alive = [p for p in left if psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
+        assert alive == []
+
+
+def test_everything_listens_on_this_machine_alone(airflow: Airflow) -> None:
+    stack = json.loads((ROOT / "var" / "up" / "stack.json").read_text())
+    sessions = {each["pid"] for each in stack["started"]}
+    addresses = set()
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) in sessions:
+                listening = process.net_connections(kind="inet")
+                addresses |= {c.laddr.ip for c in listening if c.status == psutil.CONN_LISTEN}
+        except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+            continue
+    assert addresses == {"127.0.0.1"}
+
+
+def test_a_manual_run_without_a_date(airflow: Airflow) -> None:
+    run = airflow.trigger({"source": "sample", "epochs": 3})
+    assert airflow.wait(run) == "success"
+    report = airflow.report(run)
+    assert report["counts"]["events"] == report["counts"]["predictions"]
+    assert report["run"]["run_id"] == run
+
+
+def test_a_killed_task_is_retried_to_the_right_report(airflow: Airflow) -> None:
+    conf = {"source": "sample", "as_of": "1998-01-01", "epochs": 60, "num_factors": 64}
+    whole = airflow.trigger(conf)
+    assert airflow.wait(whole) == "success"
+    run = airflow.trigger(conf)
+    victim = None
+    until = time.monotonic() + 120
+    while victim is None and time.monotonic() < until:
+        train = airflow.tasks(run)["train"]
+        if train["state"] == "running" and train["pid"]:
+            victim = psutil.Process(train["pid"])
+        time.sleep(0.2)
+    assert victim is not None, "the training task never ran"
+    time.sleep(1)
+    victim.send_signal(signal.SIGKILL)
+    assert airflow.wait(run) == "success"
+    assert airflow.tasks(run)["train"]["try_number"] == 2
+    one, two = airflow.report(whole), airflow.report(run)
+    assert one["metrics"] == two["metrics"]
+    assert one["counts"] == two["counts"]
+
+
+def test_a_week_of_march_1998(airflow: Airflow) -> None:
+    """Each backfilled day is rebuilt from what was known then, and from nothing later."""
+    base = os.environ | environment.local_aws(airflow.aws)
+    environ = base | environment.airflow(ROOT, ROOT / "var" / "up" / "airflow")
+    conf = json.dumps({"source": "sample", "epochs": 3})
+    answer = subprocess.run(
+        [
+            sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", "fmrec_retrain",
+            "--from-date", "1998-03-01", "--to-date", "1998-03-07", "--max-active-runs", "2",
+            "--dag-run-conf", conf,
+        ],
+        env=environ, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    runs = [
+        each["dag_run_id"]
+        for each in airflow.runs("?limit=100")["dag_runs"]
+        if each["run_type"] == "backfill"
+    ]
+    assert len(runs) == 7
+    seen = []
+    for run in sorted(runs):
+        assert airflow.wait(run, 240) == "success"
+        files = airflow.result(run, "publish")["files"]
+        manifest = json.loads(airflow.object(files["manifest.json"]))
+        days = f"1998-03-{len(seen) + 2:02d}T00:00:00+00:00"
+        assert manifest["as_of"] == days
+        as_of = int(time.strftime("%s", time.strptime("1998-03-01", "%Y-%m-%d")))
+        as_of += 86_400 * (len(seen) + 1)
+        for part in manifest["events"].values():
+            if part["last"] is not None:
+                assert part["last"] < as_of
+        seen.append(manifest["counts"]["ratings_seen"])
+    assert seen == sorted(seen)
+    assert len(set(seen)) == 7
