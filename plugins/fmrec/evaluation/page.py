@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fmrec.evaluation import plots
-from fmrec.evaluation.table import COUNT_NAMES, PREDICTOR_NAMES
+from fmrec.evaluation.table import COUNT_NAMES, PREDICTOR_NAMES, clipping
 
 _METRICS = {
     "rmse": ("RMSE", "less"),
@@ -28,6 +28,7 @@ _FACTS = {
     "as_of": "ratings before",
     "objective": "objective",
 }
+_SHOWN = {*_FACTS, "run_id", "generated"}
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -45,6 +46,8 @@ def render(report: Mapping[str, Any]) -> str:
             report=report,
             columns=_columns(report),
             rows=_metric_rows(report),
+            interval=_interval(report),
+            clipping=clipping(report),
             plots=_plots(report),
             facts=[(name, run[key]) for key, name in _FACTS.items() if run.get(key)],
             counts=[(_count_name(key), f"{value:,}") for key, value in _ordered(counts)],
@@ -90,8 +93,14 @@ def _plots(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     drawn = [
         (
             "Learning curve",
-            "How the error fell, epoch by epoch. Training figures are taken before each update.",
-            plots.learning_curve(report["learning_curve"], metric, _METRICS[metric][0]),
+            "The error epoch by epoch, as the training job printed it. Each training row counts "
+            "before the model learns from it.",
+            plots.learning_curve(
+                report["learning_curve"],
+                metric,
+                _METRICS[metric][0],
+                "validation" if report["run"].get("watched") == "validation" else "test",
+            ),
         ),
         (
             "Calibration",
@@ -102,16 +111,28 @@ def _plots(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         (
             "Residuals by rating",
             "Prediction minus truth for each rating given. Boxes hold the middle half of the "
-            "events, whiskers the middle 90 %.",
+            "events, whiskers the middle 90%.",
             plots.residuals(report["residuals"], quantity),
         ),
     ]
-    # The drawings hold no text from outside: labels are this package's, the rest is numbers.
     return [
-        {"title": title, "caption": caption, "svg": Markup(svg)}  # noqa: S704
+        {"title": title, "caption": caption, "svg": _trusted(svg)}
         for title, caption, svg in drawn
         if svg
     ]
+
+
+def _interval(report: Mapping[str, Any]) -> Markup:
+    verdict = report["verdict"]
+    if not verdict["low"] and not verdict["high"]:
+        return Markup("")
+    title = _METRICS[verdict["metric"]][0]
+    return _trusted(plots.interval(verdict["low"], verdict["difference"], verdict["high"], title))
+
+
+def _trusted(svg: str) -> Markup:
+    # A drawing holds no text from outside: its labels are this package's, the rest is numbers.
+    return Markup(svg)  # noqa: S704
 
 
 def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -125,7 +146,7 @@ def _count_name(key: str) -> str:
 
 def _parameters(run: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in sorted(run.items()):
-        if not prefix and key in _FACTS:
+        if not prefix and key in _SHOWN:
             continue
         if isinstance(value, Mapping):
             yield from _parameters(value, f"{prefix}{key}.")

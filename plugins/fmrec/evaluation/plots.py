@@ -40,11 +40,15 @@ _STYLE: dict[Any, Any] = {
     "ytick.major.size": 0,
     "legend.frameon": False,
 }
-_SIZE = (4.8, 3.3)
+_SIZE = (4.3, 2.9)
+_STRIP = (4.3, 1.2)
 
 
-def learning_curve(rows: Rows, metric: str, title: str) -> str:
-    """The metric per epoch on the training rows, and the finished model's on the test channel."""
+def learning_curve(rows: Rows, metric: str, title: str, watched: str) -> str:
+    """The metric per epoch on the training rows, and the finished model's on the test channel.
+
+    `watched` is what the job was given as that channel: the test events or the validation events.
+    """
     train = [row for row in rows if row["metric"] == metric and row["channel"] == "train"]
     steps = [row for row in train if row["epoch"] is not None and row["value"] is not None]
     tests = [row for row in rows if row["metric"] == metric and row["channel"] == "test"]
@@ -59,13 +63,14 @@ def learning_curve(rows: Rows, metric: str, title: str) -> str:
             color=_MODEL,
             marker="o",
             markersize=2.5,
-            label="training, while it learns",
+            label="training, as it learns",
         )
         if final:
-            axes.axhline(final[-1], color=_REFERENCE, label="test, finished model", ls="--")
+            axes.axhline(final[-1], color=_REFERENCE, label=f"{watched}, finished model", ls="--")
         axes.set_xlabel("epoch")
         axes.set_ylabel(title)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, steps[-1]["epoch"] + 1.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.legend()
 
     return _svg(draw, f"Learning curve: {title} per epoch")
@@ -88,7 +93,7 @@ def calibration(rows: Rows, quantity: str) -> str:
 
 
 def residuals(rows: Rows, quantity: str) -> str:
-    """Predicted minus actual for each rating given: median, quartiles, and the middle 90 %."""
+    """Predicted minus actual for each rating given: median, quartiles, and the middle 90%."""
 
     def draw(axes: Axes) -> None:
         boxes = [
@@ -115,15 +120,37 @@ def residuals(rows: Rows, quantity: str) -> str:
         axes.set_xticks(range(1, len(rows) + 1), [f"{row['rating']:g}" for row in rows])
         axes.grid(visible=False, axis="x")
         axes.set_xlabel("rating given by the viewer")
-        axes.set_ylabel(f"{quantity}: predicted - actual")
+        axes.set_ylabel("predicted minus actual")
 
     return _svg(draw, f"Residuals of the {quantity} by rating")
 
 
-def _svg(draw: Callable[[Axes], None], label: str) -> str:
+def interval(low: float, difference: float, high: float, title: str) -> str:
+    """The difference to the baseline with its interval, beside the line of no difference."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot(
+            [low, high], [0, 0], color=_MODEL, linewidth=5, alpha=0.35, solid_capstyle="round"
+        )
+        axes.plot([difference], [0], color=_MODEL, marker="o", markersize=6)
+        axes.axvline(0, color=_REFERENCE, ls="--")
+        reach = 1.25 * max(abs(low), abs(high))
+        axes.set_xlim(-reach, reach)
+        axes.set_ylim(-1, 1)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
+        axes.annotate("model better", (0, 1), xycoords="axes fraction", va="top")
+        axes.annotate("baseline better", (1, 1), xycoords="axes fraction", va="top", ha="right")
+        axes.set_xlabel(f"{title} of the model minus that of the baseline, 95% interval")
+
+    return _svg(draw, f"Difference in {title} with its interval", _STRIP)
+
+
+def _svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = _SIZE) -> str:
     # The salt makes ids repeatable, and different from those of the page's other plots.
     with mpl.rc_context({**_STYLE, "svg.hashsalt": label}):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
@@ -135,7 +162,7 @@ def _adapt(svg: str, label: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     svg = re.sub(r" font-family: [^;\"]*;", "", svg)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

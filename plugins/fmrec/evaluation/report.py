@@ -59,6 +59,7 @@ def build(
     """
     _check_run(run)
     goal = objective(run["objective"])
+    _check_jobs(jobs)
     _check_events("training", train)
     _check_events("test", test)
     if scores.shape != (len(test),):
@@ -88,7 +89,7 @@ def build(
         "verdict": verdict.of(
             comparison, metric=goal.main_metric, events=len(test), generated=run["generated"]
         ),
-        "counts": _counts(train, test, scores, predicted, counts or {}),
+        "counts": _clipped(goal, scores, predicted) | _counts(train, test, scores, counts or {}),
         "notes": [_UNDEFINED[name] for name, value in measured.items() if math.isnan(value)],
         "calibration": diagnostics.calibration(labels, predicted),
         "residuals": diagnostics.residuals_by_rating(
@@ -119,6 +120,13 @@ def _check_run(run: Mapping[str, Any]) -> None:
             f"the run fact generated is {run['generated']!r}: say True or False, so that figures "
             "from generated ratings are never taken for real ones"
         )
+
+
+def _check_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
+    for number, job in enumerate(jobs, start=1):
+        missing = [key for key in ("name", "status", "seconds") if key not in job]
+        if missing:
+            raise EvaluationError(f"the facts of job {number} lack {', '.join(missing)}")
 
 
 def _check_events(name: str, events: pd.DataFrame) -> None:
@@ -158,17 +166,21 @@ def _unclipped(
     return {f"{name}_unclipped": goal.metrics[name](labels, scores)} if goal.root else {}
 
 
+def _clipped(
+    goal: Objective, scores: NDArray[np.float64], predicted: NDArray[np.float64]
+) -> dict[str, int]:
+    return {"clipped": int(np.count_nonzero(scores != predicted))} if goal.root else {}
+
+
 def _counts(
     train: pd.DataFrame,
     test: pd.DataFrame,
     scores: NDArray[np.float64],
-    predicted: NDArray[np.float64],
     given: Mapping[str, int],
 ) -> dict[str, int]:
     own = {
         "events": len(test),
         "predictions": scores.size,
-        "clipped": int(np.count_nonzero(scores != predicted)),
         "train": len(train),
         "train_users": train["user_id"].nunique(),
         "train_items": train["item_id"].nunique(),

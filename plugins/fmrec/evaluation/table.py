@@ -18,8 +18,7 @@ COUNT_NAMES = {
     "validation": "validation events",
     "events": "test events",
     "predictions": "predictions",
-    "clipped": "clipped into the rating scale",
-    "test": "test events before the policy",
+    "test": "test events of the split",
     "set_aside": "set aside (unknown id)",
     "unknown_user": "with an unknown user",
     "unknown_item": "with an unknown item",
@@ -40,7 +39,7 @@ def render(report: Mapping[str, Any]) -> str:
     lines += [
         f"{label:<30} {counts[name]:>12,}" for name, label in COUNT_NAMES.items() if name in counts
     ]
-    lines += [f"note: {note}" for note in report["notes"]]
+    lines += [f"note: {note}" for note in (*clipping(report), *report["notes"])]
     generated = " (generated ratings)" if run["generated"] else ""
     lines += [
         "",
@@ -49,6 +48,15 @@ def render(report: Mapping[str, Any]) -> str:
         f"run {run['run_id']}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def clipping(report: Mapping[str, Any]) -> list[str]:
+    """A sentence on predictions brought into the rating scale; none when none were."""
+    count = report["counts"].get("clipped", 0)
+    if not count:
+        return []
+    unclipped = report["metrics"]["rmse_unclipped"]
+    return [f"{count:,} predictions outside 1..5 were clipped; unclipped, RMSE is {unclipped:.4f}"]
 
 
 def _metric_lines(report: Mapping[str, Any]) -> list[str]:

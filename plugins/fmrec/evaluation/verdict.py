@@ -35,10 +35,14 @@ def of(comparison: Comparison, *, metric: str, events: int, generated: bool) -> 
 
 def _sentence(c: Comparison, metric: str, events: int, *, generated: bool) -> str:
     name = _METRIC_NAMES[metric]
-    direction = "lower (better)" if c.difference < 0 else "higher (worse)"
+    amount = f"{abs(c.difference):.4f}"
+    if float(amount) == 0:
+        relation = "to four digits equal to"
+    else:
+        relation = f"{amount} {'lower (better)' if c.difference < 0 else 'higher (worse)'} than"
     text = (
         f"Over {events:,} test events the model's {name} is {c.candidate:.4f}, "
-        f"{abs(c.difference):.4f} {direction} than the baseline's {c.reference:.4f}; "
+        f"{relation} the baseline's {c.reference:.4f}; "
     )
     if c.low is None or c.high is None:
         text += "with a single user there is no interval to judge the difference by."
