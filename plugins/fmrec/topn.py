@@ -8,18 +8,15 @@ product.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
 from fmrec.errors import ConfigurationError, DataError, EvaluationError
 from fmrec.events.features import FeatureSpace
-
-if TYPE_CHECKING:
-    from fmrec.fm.model import Model
+from fmrec.fm.model import Model, sigmoid
 
 NO_ITEM = -1
 
@@ -44,10 +41,9 @@ def best(
     """
     if n < 1:
         raise ConfigurationError(f"{n} recommendations were asked for: ask for at least one")
-    width = len(model.w)
-    if width != space.dimension:
+    if model.feature_dim != space.dimension:
         raise EvaluationError(
-            f"the model has {width} columns, the id map {space.dimension}: take both from the "
+            f"the model has {model.feature_dim} columns, the id map {space.dimension}: take both from the "
             "same run"
         )
     wanted = np.asarray(users, dtype=np.int64)
@@ -62,7 +58,7 @@ def best(
         place = ranked[kept], rank[kept]
         ids[place] = space.items[item[order][kept]]
         scores[place] = raw[order][kept]
-    return ids, expit(scores) if model.predictor_type == "binary_classifier" else scores
+    return ids, sigmoid(scores) if model.predictor_type == "binary_classifier" else scores
 
 
 def recommend(

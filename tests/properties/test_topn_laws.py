@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from fmrec import topn
 from fmrec.events.features import FeatureSpace
+from fmrec.fm.model import Model
 
 
 def world(users: int, items: int, seed: int, *, coarse: bool):
@@ -20,9 +20,7 @@ def world(users: int, items: int, seed: int, *, coarse: bool):
     # Few distinct values give many exact ties; normal ones give near ties in single precision.
     V = rng.integers(-1, 2, (width, 3)) if coarse else rng.normal(0, 1, (width, 3))
     w = rng.integers(-1, 2, width) if coarse else rng.normal(0, 1, width)
-    machine = SimpleNamespace(
-        w0=0.25, w=w.astype(np.float32), V=V.astype(np.float32), predictor_type="regressor"
-    )
+    machine = Model(0.25, w.astype(np.float32), V.astype(np.float32), "regressor")
     space = FeatureSpace.from_ids(
         rng.choice(10 * users, users, replace=False), rng.choice(10 * items, items, replace=False)
     )

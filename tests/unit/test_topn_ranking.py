@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,18 +11,14 @@ import pytest
 from fmrec import topn
 from fmrec.errors import ConfigurationError, DataError, EvaluationError
 from fmrec.events.features import FeatureSpace
+from fmrec.fm.model import Model
 
 
-def model(w0, w, V, predictor_type="regressor") -> SimpleNamespace:
-    return SimpleNamespace(
-        w0=w0,
-        w=np.asarray(w, dtype=np.float32),
-        V=np.asarray(V, dtype=np.float32),
-        predictor_type=predictor_type,
-    )
+def model(w0, w, V, predictor_type="regressor") -> Model:
+    return Model(w0, np.asarray(w, np.float32), np.asarray(V, np.float32), predictor_type)
 
 
-def checkerboard(n: int) -> tuple[SimpleNamespace, FeatureSpace, pd.DataFrame]:
+def checkerboard(n: int) -> tuple[Model, FeatureSpace, pd.DataFrame]:
     """Even users like even items; every liked item is seen but the one on the diagonal."""
     space = FeatureSpace.from_ids(range(n), range(n))
     side = np.array([1.0 if i % 2 == 0 else -1.0 for i in range(n)])
@@ -31,7 +27,7 @@ def checkerboard(n: int) -> tuple[SimpleNamespace, FeatureSpace, pd.DataFrame]:
     return model(3.0, np.zeros(2 * n), np.concatenate([side, side])[:, None]), space, frame
 
 
-def flat(scores: list[float], *, ids=None) -> tuple[SimpleNamespace, FeatureSpace]:
+def flat(scores: list[float], *, ids=None) -> tuple[Model, FeatureSpace]:
     """One user, number 7, and items with these scores."""
     ids = range(1, len(scores) + 1) if ids is None else ids
     V = np.zeros((1 + len(scores), 2))
@@ -63,7 +59,7 @@ def test_the_score_is_the_fm_equation_of_the_pair() -> None:
 
 def test_a_classifiers_score_is_a_probability_and_saturation_makes_no_ties() -> None:
     machine, space = flat([100.0, 101.0, 0.0])
-    machine.predictor_type = "binary_classifier"
+    machine = replace(machine, predictor_type="binary_classifier")
     ids, scores = topn.best(machine, space, [7], NOTHING, 3)
     assert ids[0].tolist() == [2, 1, 3]
     assert scores[0] == pytest.approx([1.0, 1.0, 0.5])
