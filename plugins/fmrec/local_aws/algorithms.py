@@ -1,0 +1,146 @@
+"""Which command an image stands for. The one place where image repositories map to code."""
+
+from __future__ import annotations
+
+import re
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from fmrec.local_aws.faults import invalid
+from fmrec.local_aws.json_wire import Document
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's name and the regular expression whose first group is its value in a log line."""
+
+    name: str
+    regex: str
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """The commands of an image, run with the folder of the job in FMREC_ML_ROOT.
+
+    A `built_in` algorithm brings its own metrics and allows no others, as on AWS. `batch_accept`
+    is what batch transform asks for when the job names no Accept.
+    """
+
+    train: tuple[str, ...]
+    serve: tuple[str, ...]
+    built_in: bool = False
+    metrics: tuple[Metric, ...] = ()
+    batch_accept: str | None = None
+
+
+Algorithms = Mapping[str, Algorithm]
+
+
+def _quality(name: str, logged: str) -> list[Metric]:
+    """Spell the four metrics that a built-in algorithm derives from one measure it logs."""
+    host = r"#quality_metric: host=\S+, "
+    value = re.escape(logged) + r"=(\S+)"
+    return [
+        Metric(f"train:{name}", f"{host}train {value}"),
+        Metric(f"train:{name}:epoch", host + r"epoch=\S+, train " + value),
+        Metric(f"train:{name}:batch", host + r"epoch=\S+, batch=\S+ train " + value),
+        Metric(f"test:{name}", f"{host}test {value}"),
+    ]
+
+
+def _factorization_machines_metrics() -> tuple[Metric, ...]:
+    measures = {
+        "rmse": "rmse <loss>",
+        "mse": "mse <loss>",
+        "absolute_loss": "absolute_loss <loss>",
+        "binary_classification_accuracy": "binary_classification_accuracy <score>",
+        "binary_classification_cross_entropy": "binary_classification_cross_entropy <loss>",
+        "binary_f_beta": "binary_f_1.000 <score>",
+    }
+    return (
+        Metric("train:progress", r"#progress_metric: host=\S+, completed (\S+) %"),
+        Metric(
+            "train:throughput",
+            r"#throughput_metric: host=\S+, train throughput=(\S+) records/second",
+        ),
+        *(metric for name, logged in measures.items() for metric in _quality(name, logged)),
+    )
+
+
+BUILT_IN: Algorithms = MappingProxyType(
+    {
+        "factorization-machines": Algorithm(
+            train=(sys.executable, "-m", "fmrec.fm", "train"),
+            serve=(sys.executable, "-m", "fmrec.fm", "serve"),
+            built_in=True,
+            metrics=_factorization_machines_metrics(),
+            batch_accept="application/jsonlines",
+        ),
+    }
+)
+
+
+def resolve(image: str, algorithms: Algorithms) -> Algorithm:
+    """Return the algorithm of an image URI; raise ValidationException naming the known ones."""
+    repository = re.sub(r"(@sha256:[0-9a-f]+|:[\w.-]+)$", "", image.rpartition("/")[2])
+    if repository not in algorithms:
+        raise invalid(
+            f"The local AWS has no algorithm for the image {image!r}. "
+            f"Known image repositories: {', '.join(sorted(algorithms))}."
+        )
+    return algorithms[repository]
+
+
+def metrics_of(algorithm: Algorithm, requested: Sequence[Document]) -> tuple[Metric, ...]:
+    """Return the metrics to read from a job's log, given its MetricDefinitions."""
+    if algorithm.built_in:
+        if requested:
+            raise invalid(
+                "You can't override the metric definitions for Amazon SageMaker algorithms. "
+                "Please retry the request without specifying metric definitions."
+            )
+        return algorithm.metrics
+    metrics = tuple(Metric(item["Name"], item["Regex"]) for item in requested)
+    for metric in metrics:
+        _check_regex(metric)
+    return metrics
+
+
+class MetricReader:
+    """Finds metrics in log lines and keeps the last value of each."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = [(metric.name, re.compile(metric.regex)) for metric in metrics]
+        self._last: dict[str, tuple[float, float]] = {}
+
+    def read(self, line: str, seconds: float) -> None:
+        """Take in a line that was logged at this Unix time."""
+        for name, pattern in self._metrics:
+            match = pattern.search(line)
+            if match is None:
+                continue
+            try:
+                # SageMaker reports metrics in single precision.
+                value = struct.unpack("<f", struct.pack("<f", float(match[1])))[0]
+            except (ValueError, OverflowError):
+                continue
+            self._last[name] = (value, seconds)
+
+    def final(self) -> list[Document]:
+        """Return the FinalMetricDataList."""
+        return [
+            {"MetricName": name, "Value": value, "Timestamp": seconds}
+            for name, (value, seconds) in self._last.items()
+        ]
+
+
+def _check_regex(metric: Metric) -> None:
+    try:
+        groups = re.compile(metric.regex).groups
+    except re.error as error:
+        raise invalid(f"The Regex of metric {metric.name!r} is not valid: {error}.") from None
+    if groups < 1:
+        raise invalid(f"The Regex of metric {metric.name!r} has no group that captures its value.")

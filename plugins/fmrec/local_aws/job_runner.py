@@ -1,0 +1,74 @@
+"""Runs jobs in the background, so many at once; the others wait in the order they came."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+LOG = logging.getLogger(__name__)
+
+
+class ServerClosingError(Exception):
+    """The server ends; the job is left as it is and found in mid-flight by the next start."""
+
+
+class JobControl:
+    """What a running job is told from outside."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.closing = threading.Event()
+
+    def check_closing(self) -> None:
+        """Raise ServerClosingError when the server ends."""
+        if self.closing.is_set():
+            raise ServerClosingError
+
+
+class JobRunner:
+    """A fixed number of slots. A job is a function that takes its JobControl."""
+
+    def __init__(self, slots: int) -> None:
+        self._executor = ThreadPoolExecutor(slots, thread_name_prefix="job")
+        self._lock = threading.Lock()
+        self._jobs: dict[str, tuple[Future[None], JobControl]] = {}
+
+    def submit(self, name: str, job: Callable[[JobControl], None]) -> None:
+        """Run a job as soon as a slot is free."""
+        control = JobControl()
+
+        def run() -> None:
+            try:
+                job(control)
+            except ServerClosingError:
+                LOG.info("%s was running when the server ended", name)
+            except Exception:
+                LOG.exception("%s broke off", name)
+                raise
+            finally:
+                with self._lock:
+                    self._jobs.pop(name, None)
+
+        with self._lock:
+            self._jobs[name] = (self._executor.submit(run), control)
+
+    def stop(self, name: str) -> bool:
+        """Ask a job to stop; return True when it had not begun and now never will."""
+        with self._lock:
+            if name not in self._jobs:
+                return False
+            future, control = self._jobs[name]
+            control.stop.set()
+            if future.cancel():
+                del self._jobs[name]
+                return True
+            return False
+
+    def close(self) -> None:
+        """Tell every job that the server ends, and wait until all have left."""
+        with self._lock:
+            for _, control in self._jobs.values():
+                control.closing.set()
+        self._executor.shutdown(wait=True, cancel_futures=True)

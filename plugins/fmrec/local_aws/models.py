@@ -1,0 +1,87 @@
+"""The SageMaker operations on models."""
+
+from __future__ import annotations
+
+from fmrec.local_aws.algorithms import resolve
+from fmrec.local_aws.constraints import missing
+from fmrec.local_aws.faults import JobFailedError, invalid, unsupported
+from fmrec.local_aws.json_wire import Document
+from fmrec.local_aws.records import Identity, Listing
+from fmrec.local_aws.s3_sources import parse_uri
+from fmrec.local_aws.workplace import Workplace
+
+_REFUSED = (
+    *("ModelDataSource", "AdditionalModelDataSources", "ModelPackageName"),
+    *("InferenceSpecificationName", "MultiModelConfig", "ImageConfig"),
+)
+
+
+class Models:
+    """CreateModel, DescribeModel, ListModels, DeleteModel."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+
+    def create(self, region: str, request: Document) -> Document:
+        """Record a model whose image is known and whose artifact exists."""
+        identity = self._identity(region, request)
+        document = {"EnableNetworkIsolation": False, **request}
+        if "InferenceExecutionConfig" in request:
+            raise unsupported("InferenceExecutionConfig of CreateModel")
+        containers = document.pop("Containers", [])
+        if len(containers) > 1 or (containers and "PrimaryContainer" in document):
+            raise unsupported("a model of several containers")
+        if containers:
+            document["PrimaryContainer"] = containers[0]
+        if "PrimaryContainer" not in document:
+            raise missing("primaryContainer")
+        document["PrimaryContainer"] = self._container(document["PrimaryContainer"])
+        now = self._place.now()
+        tags = document.pop("Tags", [])
+        document.update({"ModelArn": str(identity), "CreationTime": now})
+        if not self._place.records.insert(identity, document, now):
+            raise invalid(f'Cannot create already existing model "{identity}".')
+        self._place.records.add_tags(str(identity), tags)
+        return {"ModelArn": str(identity)}
+
+    def describe(self, region: str, request: Document) -> Document:
+        """Return a model's document."""
+        identity = self._identity(region, request)
+        document = self._place.records.find(identity)
+        if document is None:
+            raise invalid(f'Could not find model "{identity}".')
+        return document
+
+    def list(self, region: str, request: Document) -> Document:
+        """Return a page of summaries."""
+        page, token = self._place.records.page("model", region, Listing(request, "Descending"))
+        return {"Models": page, "NextToken": token}
+
+    def delete(self, region: str, request: Document) -> Document:
+        """Forget a model; its artifact stays in S3."""
+        identity = self._identity(region, request)
+        if not self._place.records.delete(identity):
+            raise invalid(f'Could not find model "{identity}".')
+        return {}
+
+    def _identity(self, region: str, request: Document) -> Identity:
+        return self._place.identity("model", region, request["ModelName"])
+
+    def _container(self, given: Document) -> Document:
+        for member in _REFUSED:
+            if given.get(member):
+                raise unsupported(f"{member} of a model's container")
+        if given.get("Mode", "SingleModel") != "SingleModel":
+            raise unsupported("Mode MultiModel")
+        if "Image" not in given:
+            raise missing("primaryContainer.image")
+        resolve(given["Image"], self._place.algorithms)
+        address = given.get("ModelDataUrl")
+        if address is not None:
+            try:
+                bucket, key = parse_uri(address)
+            except JobFailedError as fault:
+                raise invalid(str(fault).removeprefix("ClientError: ")) from None
+            if self._place.s3.find(bucket, key) is None:
+                raise invalid(f"Could not find model data at {address}.")
+        return {"Mode": "SingleModel", "Environment": {}, **given}

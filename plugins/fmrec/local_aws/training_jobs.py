@@ -1,0 +1,188 @@
+"""The SageMaker operations on training jobs."""
+
+from __future__ import annotations
+
+from fmrec.local_aws import training_states
+from fmrec.local_aws.algorithms import metrics_of, resolve
+from fmrec.local_aws.constraints import missing
+from fmrec.local_aws.faults import ApiError, invalid, unsupported
+from fmrec.local_aws.json_wire import Document
+from fmrec.local_aws.records import Identity, Listing
+from fmrec.local_aws.training_run import TrainingRun
+from fmrec.local_aws.workplace import Workplace
+
+RESTARTED = "InternalServerError: the local AWS was restarted while the job was running"
+_ONE_DAY = 86_400
+# Members that would change what the job does, and that nothing here carries out.
+_REFUSED = (
+    *("CheckpointConfig", "DebugRuleConfigurations", "ProfilerRuleConfigurations"),
+    *("TensorBoardOutputConfig", "SessionChainingConfig", "ServerlessJobConfig"),
+    *("MlflowConfig", "ModelPackageConfig"),
+)
+
+
+class TrainingJobs:
+    """CreateTrainingJob, DescribeTrainingJob, ListTrainingJobs, StopTrainingJob."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+
+    def create(self, region: str, request: Document) -> Document:
+        """Record a job and queue its execution."""
+        identity = self._identity(region, request)
+        now = self._place.now()
+        document = {
+            **self._completed(request),
+            "TrainingJobArn": str(identity),
+            "TrainingJobStatus": "InProgress",
+            "CreationTime": now,
+        }
+        tags = document.pop("Tags", [])
+        training_states.enter(document, "Starting", now)
+        if not self._place.records.insert(identity, document, now):
+            raise ApiError(
+                "ResourceInUse",
+                "Training job names must be unique within an AWS account and region, and a "
+                f"training job with this name already exists ({identity})",
+            )
+        self._place.records.add_tags(str(identity), tags)
+        self._place.runner.submit(str(identity), TrainingRun(self._place, identity))
+        return {"TrainingJobArn": str(identity)}
+
+    def describe(self, region: str, request: Document) -> Document:
+        """Return a job's document."""
+        document = self._place.records.find(self._identity(region, request))
+        if document is None:
+            raise invalid("Requested resource not found.")
+        return document
+
+    def list(self, region: str, request: Document) -> Document:
+        """Return a page of summaries."""
+        for member in ("WarmPoolStatusEquals", "TrainingPlanArnEquals"):
+            if member in request:
+                raise unsupported(f"{member} of ListTrainingJobs")
+        listing = Listing(request, "Ascending")
+        page, token = self._place.records.page("training-job", region, listing)
+        return {"TrainingJobSummaries": page, "NextToken": token}
+
+    def stop(self, region: str, request: Document) -> Document:
+        """Ask a job to stop; one that never began is Stopped at once."""
+        identity = self._identity(region, request)
+        status = self.describe(region, request)["TrainingJobStatus"]
+        if status in training_states.FINAL:
+            raise invalid(
+                f"The request was rejected because the training job is in status {status}."
+            )
+        now = self._place.now()
+
+        def request_stop(document: Document) -> None:
+            if document["TrainingJobStatus"] == "InProgress":
+                training_states.request_stop(document, now)
+
+        self._place.records.update(identity, request_stop, now)
+        if self._place.runner.stop(str(identity)):
+            self._place.records.update(
+                identity, lambda document: training_states.finish(document, "Stopped", now), now
+            )
+        return {}
+
+    def fail_interrupted(self) -> None:
+        """Mark the jobs that a former server left in flight as Failed."""
+        now = self._place.now()
+        for identity in self._place.records.with_status(
+            "training-job", training_states.LIVE, self._place.account
+        ):
+            self._place.records.update(
+                identity, lambda document: training_states.fail(document, RESTARTED, now), now
+            )
+
+    def _identity(self, region: str, request: Document) -> Identity:
+        return self._place.identity("training-job", region, request["TrainingJobName"])
+
+    def _completed(self, request: Document) -> Document:
+        """Return the request with SageMaker's defaults; refuse what cannot be honoured here."""
+        for member in ("AlgorithmSpecification", "ResourceConfig"):
+            if member not in request:
+                raise missing(member[0].lower() + member[1:])
+        for member in _REFUSED:
+            if request.get(member):
+                raise unsupported(f"{member} of CreateTrainingJob")
+        if request["OutputDataConfig"].get("CompressionType") == "NONE":
+            raise unsupported("CompressionType NONE of OutputDataConfig")
+        channels = [_completed_channel(item) for item in request.get("InputDataConfig", [])]
+        names = [channel["ChannelName"] for channel in channels]
+        if len(set(names)) < len(names):
+            raise invalid(f"Channel names must be unique within a training job: {names}")
+        condition = request.get("StoppingCondition", {})
+        document: Document = {
+            "EnableNetworkIsolation": False,
+            "EnableInterContainerTrafficEncryption": False,
+            "EnableManagedSpotTraining": False,
+            **request,
+            "AlgorithmSpecification": self._specification(request["AlgorithmSpecification"]),
+            "ResourceConfig": _resources(request["ResourceConfig"]),
+            "OutputDataConfig": {"KmsKeyId": "", **request["OutputDataConfig"]},
+            "StoppingCondition": {"MaxRuntimeInSeconds": _ONE_DAY, **condition},
+        }
+        if channels:
+            document["InputDataConfig"] = channels
+        return document
+
+    def _specification(self, given: Document) -> Document:
+        if "TrainingImage" not in given:
+            if "AlgorithmName" in given:
+                raise unsupported("AlgorithmName; name a TrainingImage")
+            raise missing("algorithmSpecification.trainingImage")
+        for member in ("ContainerEntrypoint", "ContainerArguments", "TrainingImageConfig"):
+            if given.get(member):
+                raise unsupported(f"{member} of AlgorithmSpecification")
+        _check_mode(given["TrainingInputMode"])
+        algorithm = resolve(given["TrainingImage"], self._place.algorithms)
+        metrics = metrics_of(algorithm, given.get("MetricDefinitions", []))
+        specification = {"EnableSageMakerMetricsTimeSeries": False, **given}
+        if metrics:
+            specification["MetricDefinitions"] = [
+                {"Name": metric.name, "Regex": metric.regex} for metric in metrics
+            ]
+        return specification
+
+
+def _completed_channel(given: Document) -> Document:
+    name = given["ChannelName"]
+    source = given["DataSource"].get("S3DataSource")
+    if source is None:
+        raise unsupported(f"channel {name!r} without an S3DataSource")
+    if source["S3DataType"] not in ("S3Prefix", "ManifestFile"):
+        raise unsupported(f"S3DataType {source['S3DataType']} (channel {name!r})")
+    for member in ("AttributeNames", "InstanceGroupNames", "ModelAccessConfig", "HubAccessConfig"):
+        if source.get(member):
+            raise unsupported(f"{member} (channel {name!r})")
+    if given.get("CompressionType", "None") != "None":
+        raise invalid(f"CompressionType is for Pipe input mode alone (channel {name!r}).")
+    if given.get("RecordWrapperType", "None") != "None":
+        raise invalid(f"RecordWrapperType is for Pipe input mode alone (channel {name!r}).")
+    if given.get("ShuffleConfig"):
+        raise unsupported(f"ShuffleConfig (channel {name!r})")
+    if "InputMode" in given:
+        _check_mode(given["InputMode"])
+    return {
+        "CompressionType": "None",
+        "RecordWrapperType": "None",
+        **given,
+        "DataSource": {
+            "S3DataSource": {"S3DataDistributionType": "FullyReplicated", **source},
+        },
+    }
+
+
+def _check_mode(mode: str) -> None:
+    if mode == "Pipe":
+        raise unsupported("input mode Pipe; use File or FastFile")
+
+
+def _resources(given: Document) -> Document:
+    if "InstanceGroups" in given or "InstanceType" not in given:
+        raise unsupported("a ResourceConfig without InstanceType, or with InstanceGroups")
+    if given.get("InstanceCount", 1) != 1:
+        raise unsupported(f"InstanceCount {given['InstanceCount']}: a job has one host here")
+    return {"InstanceCount": 1, **given}
