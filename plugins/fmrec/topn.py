@@ -43,8 +43,8 @@ def best(
         raise ConfigurationError(f"{n} recommendations were asked for: ask for at least one")
     if model.feature_dim != space.dimension:
         raise EvaluationError(
-            f"the model has {model.feature_dim} columns, the id map {space.dimension}: take both from the "
-            "same run"
+            f"the model has {model.feature_dim} columns, the id map {space.dimension}: take "
+            "both from the same run"
         )
     wanted = np.asarray(users, dtype=np.int64)
     rows = _user_columns(space, wanted)
