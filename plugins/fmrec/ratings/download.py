@@ -130,7 +130,7 @@ def _receive(client: httpx.Client, transfer: _Transfer) -> bool:
             transfer.discard()
             transfer.validator.write_text(_version(response))
         with transfer.part.open("ab") as stream:
-            for piece in response.iter_raw(1 << 16):
+            for piece in response.iter_raw():
                 have += len(piece)
                 if have > transfer.size:
                     break
