@@ -1,0 +1,233 @@
+"""The hyperparameters of the built-in Factorization Machines algorithm.
+
+Names, defaults and error texts are those of the built-in container (SageMaker Developer Guide,
+"Factorization Machines Hyperparameters", and its default-conf.json, which also lists the
+undocumented ones). ``_seed`` is our own addition: the built-in cannot be seeded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from fmrec.errors import ConfigurationError
+from fmrec.fm.model import PredictorType
+
+InitMethod = Literal["normal", "uniform", "constant"]
+# The first seed whose bias starts within a quarter of a standard deviation of its mean: the
+# bias start shifts the error of the first epoch (docs/decisions/0005-adam-follows-the-builtin.md).
+DEFAULT_SEED = 11
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What values a hyperparameter takes: a test, the schema the container prints, and words."""
+
+    valid: Callable[[str], bool]
+    schema: str
+    words: str
+    values: tuple[str, ...] = ()
+
+
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+
+
+def _integer(least: int) -> _Kind:
+    pattern = "^([1-9][0-9]*)$" if least else "^(0|[1-9][0-9]*)$"
+    return _Kind(
+        lambda text: re.fullmatch(pattern.strip("^$"), text) is not None,
+        f"{{'oneOf': [{{'pattern': '{pattern}', 'type': 'string'}}, "
+        f"{{'minimum': {least}, 'type': 'integer'}}]}}",
+        f"a whole number, {least} or more",
+    )
+
+
+def _number(*, signed: bool = False, above_zero: bool = False) -> _Kind:
+    def valid(text: str) -> bool:
+        if not _NUMBER.fullmatch(text) or float(text) in (float("inf"), float("-inf")):
+            return False
+        return signed or (float(text) > 0 if above_zero else float(text) >= 0)
+
+    limit = "" if signed else "'minimum': 0, "
+    words = "a number" if signed else "a number above 0" if above_zero else "a number, 0 or more"
+    schema = (
+        "{'oneOf': [{'pattern': '^[-+]?[0-9]*\\\\.?[0-9]+([eE][-+]?[0-9]+)?$', "
+        f"'type': 'string'}}, {{{limit}'type': 'number'}}]}}"
+    )
+    return _Kind(valid, schema, words)
+
+
+def _one_of(*values: str) -> _Kind:
+    schema = f"{{'enum': {list(values)}}}"
+    return _Kind(lambda text: text in values, schema, " or ".join(values), values)
+
+
+_ANY = _Kind(lambda _: True, "{'type': 'string'}", "a text")
+_COUNT, _NON_NEGATIVE = _integer(1), _number()
+_METHOD, _BOOL = _one_of("normal", "uniform", "constant"), _one_of("true", "false")
+
+# Name, kind, default as the container's default-conf.json spells it (None: not in it).
+_TABLE: tuple[tuple[str, _Kind, str | None], ...] = (
+    ("epochs", _COUNT, "1"),
+    ("mini_batch_size", _COUNT, "1000"),
+    ("use_bias", _BOOL, "true"),
+    ("use_linear", _BOOL, "true"),
+    ("bias_lr", _NON_NEGATIVE, "0.1"),
+    ("linear_lr", _NON_NEGATIVE, "0.001"),
+    ("factors_lr", _NON_NEGATIVE, "0.0001"),
+    ("bias_wd", _NON_NEGATIVE, "0.01"),
+    ("linear_wd", _NON_NEGATIVE, "0.001"),
+    ("factors_wd", _NON_NEGATIVE, "0.00001"),
+    ("bias_init_method", _METHOD, "normal"),
+    ("bias_init_sigma", _NON_NEGATIVE, "0.01"),
+    ("linear_init_method", _METHOD, "normal"),
+    ("linear_init_sigma", _NON_NEGATIVE, "0.01"),
+    ("factors_init_method", _METHOD, "normal"),
+    ("factors_init_sigma", _NON_NEGATIVE, "0.001"),
+    ("batch_metrics_publish_interval", _COUNT, "500"),
+    ("_data_format", _one_of("record"), "record"),
+    ("_kvstore", _ANY, "auto"),
+    ("_learning_rate", _NON_NEGATIVE, "1.0"),
+    ("_log_level", _ANY, "info"),
+    ("_num_gpus", _ANY, "auto"),
+    ("_num_kv_servers", _ANY, "auto"),
+    ("_optimizer", _one_of("adam"), "adam"),
+    ("_tuning_objective_metric", _ANY, ""),
+    ("_use_full_symbolic", _ANY, "true"),
+    ("_wd", _NON_NEGATIVE, "1.0"),
+    ("feature_dim", _COUNT, None),
+    ("num_factors", _COUNT, None),
+    ("predictor_type", _one_of("binary_classifier", "regressor"), None),
+    ("bias_init_scale", _NON_NEGATIVE, None),
+    ("bias_init_value", _number(signed=True), None),
+    ("linear_init_scale", _NON_NEGATIVE, None),
+    ("linear_init_value", _number(signed=True), None),
+    ("factors_init_scale", _NON_NEGATIVE, None),
+    ("factors_init_value", _number(signed=True), None),
+    ("clip_gradient", _number(above_zero=True), None),
+    ("eps", _number(above_zero=True), None),
+    ("rescale_grad", _NON_NEGATIVE, None),
+    ("_seed", _integer(0), None),
+)
+_KINDS = {name: kind for name, kind, _ in _TABLE}
+DEFAULTS: Mapping[str, str] = {name: value for name, _, value in _TABLE if value is not None}
+REQUIRED = ("feature_dim", "num_factors", "predictor_type")
+# Settings of the built-in's MXNet engine, which have nothing to steer here.
+WITHOUT_EFFECT = ("_kvstore", "_log_level", "_num_gpus", "_num_kv_servers", "_use_full_symbolic")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rates and start values of one parameter group (bias, linear weights or factors)."""
+
+    learning_rate: float
+    weight_decay: float
+    init_method: InitMethod
+    init_argument: float
+    used: bool = True
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """A validated configuration; ``configuration`` is the same as strings, defaults included."""
+
+    configuration: Mapping[str, str]
+    feature_dim: int
+    num_factors: int
+    predictor_type: PredictorType
+    epochs: int
+    mini_batch_size: int
+    bias: Group
+    linear: Group
+    factors: Group
+    rescale_grad: float
+    clip_gradient: float | None
+    eps: float
+    batch_metrics_publish_interval: int
+    seed: int
+
+
+def parse(provided: Mapping[str, object]) -> Hyperparameters:
+    """Return the defaults overlaid with ``provided``, checked and typed.
+
+    Raises ConfigurationError with the text of the built-in container.
+    """
+    texts = {name: str(value) for name, value in provided.items()}
+    _check_names(texts)
+    for name, text in texts.items():
+        _check_value(name, text)
+    configuration = {**DEFAULTS, **texts}
+    batch = int(configuration["mini_batch_size"])
+    return Hyperparameters(
+        configuration=configuration,
+        feature_dim=int(configuration["feature_dim"]),
+        num_factors=int(configuration["num_factors"]),
+        predictor_type=cast(PredictorType, configuration["predictor_type"]),
+        epochs=int(configuration["epochs"]),
+        mini_batch_size=batch,
+        bias=_group(configuration, "bias", used=configuration["use_bias"] == "true"),
+        linear=_group(configuration, "linear", used=configuration["use_linear"] == "true"),
+        factors=_group(configuration, "factors", used=True),
+        rescale_grad=float(configuration.get("rescale_grad", 1 / batch)),
+        clip_gradient=_optional(configuration, "clip_gradient"),
+        eps=float(configuration.get("eps", "1e-8")),
+        batch_metrics_publish_interval=int(configuration["batch_metrics_publish_interval"]),
+        seed=int(configuration.get("_seed", DEFAULT_SEED)),
+    )
+
+
+def _check_names(texts: Mapping[str, str]) -> None:
+    unknown = sorted(set(texts) - set(_KINDS))
+    if unknown:
+        listed = ", ".join(map(repr, unknown))
+        verb = "was" if len(unknown) == 1 else "were"
+        near = difflib.get_close_matches(unknown[0], _KINDS, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else f" Known are: {', '.join(_KINDS)}."
+        raise ConfigurationError(
+            f"Additional properties are not allowed ({listed} {verb} unexpected) "
+            f"(caused by ValidationError).{hint}"
+        )
+    missing = [name for name in REQUIRED if name not in texts]
+    if missing:
+        raise ConfigurationError(
+            f"No value(s) were specified for {', '.join(map(repr, missing))} which are required "
+            "hyperparameter(s) (caused by ValidationError)"
+        )
+
+
+def _check_value(name: str, text: str) -> None:
+    kind = _KINDS[name]
+    if kind.valid(text):
+        return
+    keyword, first = "oneOf", f"{text!r} is not valid under any of the given schemas"
+    if kind.values:
+        keyword, first = "enum", f"{text!r} is not one of {list(kind.values)}"
+    raise ConfigurationError(
+        f"{first} (caused by ValidationError)\n\n"
+        f"Failed validating {keyword!r} in schema['properties'][{name!r}]:\n    {kind.schema}\n\n"
+        f"On instance[{name!r}]:\n    {text!r}\n\n{name} must be {kind.words}."
+    )
+
+
+def _group(configuration: Mapping[str, str], group: str, *, used: bool) -> Group:
+    method = cast(InitMethod, configuration[f"{group}_init_method"])
+    argument = {"normal": "sigma", "uniform": "scale", "constant": "value"}[method]
+    name = f"{group}_init_{argument}"
+    if name not in configuration:
+        raise ConfigurationError(
+            f"{group}_init_method is {method!r}, which needs {name}: set it, or use 'normal'"
+        )
+    return Group(
+        learning_rate=float(configuration["_learning_rate"]) * float(configuration[f"{group}_lr"]),
+        weight_decay=float(configuration["_wd"]) * float(configuration[f"{group}_wd"]),
+        init_method=method,
+        init_argument=float(configuration[name]),
+        used=used,
+    )
+
+
+def _optional(configuration: Mapping[str, str], name: str) -> float | None:
+    return float(configuration[name]) if name in configuration else None

@@ -1,0 +1,83 @@
+"""The log of a training job, line for line in the built-in container's form.
+
+SageMaker finds a job's metrics in these lines by regular expressions, so their wording is an
+interface.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TextIO
+
+from fmrec.fm.metrics import tag
+
+Clock = Callable[[], float]
+
+
+class JobLog:
+    """Writes lines to ``stream``, each flushed at once; ``clock`` returns Unix seconds."""
+
+    def __init__(self, stream: TextIO, clock: Clock, host: str = "algo-1") -> None:
+        self._stream = stream
+        self.clock = clock
+        self.host = host
+
+    def line(self, text: str) -> None:
+        """Write a line without time stamp."""
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def info(self, text: str) -> None:
+        """Write a line with time stamp, level and thread."""
+        self._stamped("INFO", text)
+
+    def warning(self, text: str) -> None:
+        """Write a warning."""
+        self._stamped("WARNING", text)
+
+    def error(self, text: str) -> None:
+        """Write an error."""
+        self._stamped("ERROR", text)
+
+    def quality(self, values: Mapping[str, float], where: str) -> None:
+        """Write metrics; ``where`` is what they were measured on, as ``epoch=0, train``."""
+        for name, value in values.items():
+            self.info(
+                f"#quality_metric: host={self.host}, {where} {name} {tag(name)}={float(value)!r}"
+            )
+
+    def test_score(self, values: Mapping[str, float]) -> None:
+        """Write the metrics of the test channel."""
+        for name, value in values.items():
+            self.info(f"#test_score ({self.host}) : ({name!r}, {float(value)!r})")
+        self.quality(values, "test")
+
+    def metrics(
+        self,
+        values: Mapping[str, float],
+        started: float,
+        dimensions: Mapping[str, object] | None = None,
+    ) -> None:
+        """Write a ``#metrics`` line of single values, measured from ``started`` until now."""
+        line = {
+            "StartTime": started,
+            "EndTime": self.clock(),
+            "Dimensions": {
+                "Algorithm": "factorization-machines",
+                "Host": self.host,
+                "Operation": "training",
+                **(dimensions or {}),
+            },
+            "Metrics": {
+                name: {"sum": float(value), "count": 1, "min": value, "max": value}
+                for name, value in values.items()
+            },
+        }
+        self.line(f"#metrics {json.dumps(line)}\n")
+
+    def _stamped(self, level: str, text: str) -> None:
+        now = datetime.fromtimestamp(self.clock(), UTC).strftime("%m/%d/%Y %H:%M:%S")
+        self.line(f"[{now} {level} {threading.get_ident()}] {text}")
