@@ -52,7 +52,8 @@ def divide(
 
 
 def _by_time(ratings: pd.DataFrame, validation_fraction: float, test_fraction: float) -> Split:
-    if validation_fraction < 0 or test_fraction <= 0 or validation_fraction + test_fraction >= 1:
+    fits = validation_fraction >= 0 and test_fraction > 0
+    if not (fits and validation_fraction + test_fraction < 1):
         raise ConfigurationError(
             f"validation_fraction {validation_fraction} and test_fraction {test_fraction} do not "
             "fit: the first is at least 0, the second above 0, and together they stay below 1."
