@@ -196,7 +196,7 @@ class TransformOperator(_JobOperator, SageMakerTransformOperator):
         took = description["TransformEndTime"] - description["TransformStartTime"]
         return {
             "output": description["TransformOutput"]["S3OutputPath"],
-            "seconds": round(took.total_seconds()),
+            "seconds": round(took.total_seconds(), 1),
         }
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from fmrec import ratings
 from fmrec.cli import environment, processes, watch
 from fmrec.errors import DownloadError, FmrecError
+from fmrec.evaluation import table
 from fmrec.settings import Deployment, RunSettings
 from fmrec.store import Store
 
@@ -138,13 +139,15 @@ def _fetch(published: Mapping[str, Any], environ: Mapping[str, str], folder: Pat
 
 
 def _show(report: Path, console: Console) -> None:
-    """The result as text: table, recommendations, where the files lie."""
-    from fmrec.evaluation import table
-
+    """The result as text: the table, ten recommendations, where the files lie."""
     content = json.loads(report.read_text())
-    console.print()
-    console.print(table.render(content), highlight=False, markup=False)
-    console.print(f"\nReport to look at:  {report.with_name('report.html')}", highlight=False)
+    for text in (
+        "",
+        table.render(content),
+        table.recommendations(content),
+        f"Report to look at:  {report.with_name('report.html')}",
+    ):
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _made(folder: Path) -> Path:

@@ -50,6 +50,16 @@ def render(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def recommendations(report: Mapping[str, Any]) -> str:
+    """The recommended titles of the report's user, a line each; empty when there are none."""
+    given = report["recommendations"]
+    if not given:
+        return ""
+    lines = [f"Recommended to user {given['user_id']}, of what this user has not rated:", ""]
+    lines += [f"{row['rank']:>4}  {row['score']:.2f}  {row['title']}" for row in given["items"]]
+    return "\n".join(lines) + "\n"
+
+
 def clipping(report: Mapping[str, Any]) -> list[str]:
     """A sentence on predictions brought into the rating scale; none when none were."""
     count = report["counts"].get("clipped", 0)
