@@ -61,7 +61,7 @@ class ContainerLedger:
                 # Both times derive from the clock at boot, which may be adjusted by fractions.
                 if abs(process.create_time() - row["started"]) < 1:
                     os.killpg(pid, signal.SIGKILL)
-                    psutil.wait_procs([process], timeout=5)
+                    _wait_until_ended(process)
                     ended.append(pid)
             self.remove(pid)
         return ended
@@ -153,11 +153,7 @@ def _deliver(raw: list[bytes], lines: Lines) -> None:
         lines([line.decode("utf-8", "replace").rstrip("\r") for line in raw])
 
 
-def wait_until(ready: Callable[[], bool], seconds: float, step: float = 0.02) -> bool:
-    """Return whether a condition came true within so many seconds."""
-    end = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > end:
-            return False
-        time.sleep(step)
-    return True
+def _wait_until_ended(process: psutil.Process) -> None:
+    # A zombie has ended; whether it is reaped depends on the init process of this machine.
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)

@@ -8,6 +8,8 @@ serve: answers each record of a payload with `<number of bytes>` lines; the firs
 payload decides about failures: "4" answers 400, "5" answers 500, "x" ends the process.
 """
 
+# ruff: noqa: T201 - an algorithm talks through its output
+
 from __future__ import annotations
 
 import json
