@@ -59,8 +59,9 @@ def settings_page() -> str:
         lines.append(f"| `{each.metadata['env']}` | {default} | {each.metadata['description']} |")
     lines += [
         "",
-        "`make up` takes `FMREC_UI_PORT` (8080, or the next free one) and `FMREC_AWS_PORT` (5566,",
-        "likewise).",
+        "On a laptop, `FMREC_STATE_DIR` (`var/` in the checkout) is the folder of databases, logs",
+        "and reports, and `make up` takes `FMREC_UI_PORT` (8080, or the next free one) and",
+        "`FMREC_AWS_PORT` (5566, likewise).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -77,9 +77,10 @@ class Airflow:
         return content
 
 
-def command(*words: str) -> str:
+def command(state: Path, *words: str) -> str:
     """Run a command of the checkout; its output."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environ |= {"FMREC_SOURCE": "sample", "FMREC_STATE_DIR": str(state)}
     answer = subprocess.run(
         words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240, check=False
     )
@@ -88,11 +89,14 @@ def command(*words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def airflow() -> Iterator[Airflow]:
-    if (ROOT / "var" / "up" / "stack.json").exists():
-        pytest.skip("`make up` is running in this checkout; `make down` first")
-    said = command(sys.executable, "-m", "fmrec", "up")
-    stack = json.loads((ROOT / "var" / "up" / "stack.json").read_text())
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def airflow(state: Path) -> Iterator[Airflow]:
+    said = command(state, sys.executable, "-m", "fmrec", "up")
+    stack = json.loads((state / "up" / "stack.json").read_text())
     sessions = [each["pid"] for each in stack["started"]]
     assert stack["ui"] in said
     assert stack["password"] in said
@@ -101,14 +105,14 @@ def airflow() -> Iterator[Airflow]:
         made.call("PATCH", "/api/v2/dags/fmrec_retrain", {"is_paused": False})
         yield made
     finally:
-        command(sys.executable, "-m", "fmrec", "down")
+        command(state, sys.executable, "-m", "fmrec", "down")
         left = [p for p in psutil.pids() if psutil.pid_exists(p) and os.getsid(p) in sessions]
         alive = [p for p in left if psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
         assert alive == []
 
 
-def test_everything_listens_on_this_machine_alone(airflow: Airflow) -> None:
-    stack = json.loads((ROOT / "var" / "up" / "stack.json").read_text())
+def test_everything_listens_on_this_machine_alone(airflow: Airflow, state: Path) -> None:
+    stack = json.loads((state / "up" / "stack.json").read_text())
     sessions = {each["pid"] for each in stack["started"]}
     addresses = set()
     for process in psutil.process_iter():
@@ -151,10 +155,10 @@ def test_a_killed_task_is_retried_to_the_right_report(airflow: Airflow) -> None:
     assert one["counts"] == two["counts"]
 
 
-def test_a_week_of_march_1998(airflow: Airflow) -> None:
+def test_a_week_of_march_1998(airflow: Airflow, state: Path) -> None:
     """Each backfilled day is rebuilt from what was known then, and from nothing later."""
     base = os.environ | environment.local_aws(airflow.aws)
-    environ = base | environment.airflow(ROOT, ROOT / "var" / "up" / "airflow")
+    environ = base | environment.airflow(ROOT, state / "up" / "airflow")
     conf = json.dumps({"source": "sample", "epochs": 3})
     answer = subprocess.run(
         [

@@ -32,6 +32,11 @@ def checkout() -> Path:
     return root
 
 
+def state_folder(root: Path) -> Path:
+    """Where a laptop keeps databases, logs and reports: FMREC_STATE_DIR, else var/ of `root`."""
+    return Path(os.environ.get("FMREC_STATE_DIR") or root / "var").absolute()
+
+
 def names_an_aws(environ: Mapping[str, str]) -> bool:
     """Whether the environment says which AWS to use; else a private local one is started.
 
@@ -107,7 +112,7 @@ def airflow(root: Path, home: Path) -> dict[str, str]:
         "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "False",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "FMREC_CACHE_DIR": os.environ.get("FMREC_CACHE_DIR") or str(root / "var" / "cache"),
+        "FMREC_CACHE_DIR": os.environ.get("FMREC_CACHE_DIR") or str(state_folder(root) / "cache"),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(root / "plugins"),
         "PYTHONUNBUFFERED": "1",

@@ -55,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
             ),
         )
     run.add_argument(
-        "--report-to", type=Path, metavar="DIR", help="where to put the report; default var/reports"
+        "--report-to",
+        type=Path,
+        metavar="DIR",
+        help="where to put the report; default: reports/ in the state folder",
     )
     run.set_defaults(command=_run)
 

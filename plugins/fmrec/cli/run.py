@@ -15,9 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
-from fmrec import ratings
-from fmrec.cli import environment, processes, watch
-from fmrec.errors import DownloadError, FmrecError
+from fmrec.cli import environment, processes, sources, watch
+from fmrec.errors import FmrecError
 from fmrec.evaluation import table
 from fmrec.settings import Deployment, RunSettings
 from fmrec.store import Store
@@ -32,15 +31,16 @@ def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
     when the run fails, with the failing task's error.
     """
     root = environment.checkout()
+    state = environment.state_folder(root)
     console = Console(stderr=False)
     RunSettings.of(params)
     given = dict(params)
     with ExitStack() as stack:
         stack.enter_context(_ending_on_signals())
-        work = Path(tempfile.mkdtemp(prefix="run-", dir=_made(root / "var")))
+        work = Path(tempfile.mkdtemp(prefix="run-", dir=_made(state)))
         environ = _environ(root, work, stack, console)
         if "source" not in given and not environ.get("FMREC_SOURCE"):
-            given["source"] = _best_source(environ, console)
+            given["source"] = sources.best(environ, console)
         home = work / "airflow"
         _migrate(environ, work / "migrate.log")
         found = _dags_test(given, environ, home, work / "dag.log", console)
@@ -48,26 +48,10 @@ def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
         if failed or not found:
             raise FmrecError(_why(failed, home, work))
         published = watch.result(environment.database(home), "publish")
-        report = _fetch(published, environ, report_to or root / "var" / "reports")
+        report = _fetch(published, environ, report_to or state / "reports")
     shutil.rmtree(work)
     _show(report, console)
     return report
-
-
-def _best_source(environ: Mapping[str, str], console: Console) -> str:
-    """ml-100k when it is at hand or can be fetched, else the built-in sample, said aloud."""
-    where = Deployment.of(environ)
-    try:
-        with console.status("looking for MovieLens 100K"):
-            data = ratings.load(
-                "ml-100k", split="time", data_dir=where.data_dir, cache_dir=where.cache_dir
-            )
-    except DownloadError as error:
-        console.print(f"[yellow]MovieLens 100K is not at hand:[/] {error}", highlight=False)
-        console.print("[yellow]The built-in sample stands in: generated ratings, not real ones.[/]")
-        return "sample"
-    console.print(f"Ratings: MovieLens 100K, {data.origin.location}", highlight=False)
-    return "ml-100k"
 
 
 def _environ(root: Path, work: Path, stack: ExitStack, console: Console) -> dict[str, str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from fmrec.cli import environment, processes
+from fmrec.cli import environment, processes, sources
 from fmrec.errors import FmrecError
 from fmrec.settings import Deployment
 
@@ -54,7 +54,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Stack:
-    """What `up` started, as var/up/stack.json has it."""
+    """What `up` started, as up/stack.json in the state folder has it."""
 
     ui: str
     aws: str
@@ -82,7 +82,7 @@ def up() -> None:
     Raises FmrecError when a component does not come up; what was started stays for `down`.
     """
     root = environment.checkout()
-    folder = root / "var" / "up"
+    folder = environment.state_folder(root) / "up"
     file = folder / "stack.json"
     console = Console()
     there = Stack.load(file)
@@ -96,6 +96,8 @@ def up() -> None:
     ui_port, aws_port = _free_port("FMREC_UI_PORT", 8080), _free_port("FMREC_AWS_PORT", 5566)
     stack = Stack(f"http://{HOST}:{ui_port}", f"http://{HOST}:{aws_port}", _password(folder), [])
     environ = _environ(root, folder, stack)
+    if not environ.get("FMREC_SOURCE"):
+        environ["FMREC_SOURCE"] = sources.best(environ, console)
     logs = folder / "logs"
 
     def begin(name: str, command: list[str]) -> None:
@@ -122,7 +124,7 @@ def up() -> None:
 
 def down() -> None:
     """Stop every process that `up` started. Raises FmrecError when one does not end."""
-    folder = environment.checkout() / "var" / "up"
+    folder = environment.state_folder(environment.checkout()) / "up"
     file = folder / "stack.json"
     stack = Stack.load(file)
     console = Console()
@@ -135,7 +137,7 @@ def down() -> None:
             if each.alive():
                 processes.end(each.pid)
     file.unlink()
-    console.print("Airflow and the local AWS are stopped; their data stays in var/up.")
+    console.print(f"Airflow and the local AWS are stopped; their data stays in {folder}.")
 
 
 def _environ(root: Path, folder: Path, stack: Stack) -> dict[str, str]:
