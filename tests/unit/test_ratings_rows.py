@@ -58,6 +58,7 @@ def test_line_ends_of_any_system_and_none_at_the_end_are_read_alike(
         (b"1\t2\t3\t8812", "timestamp 8812 is not a time between 1990 and 2100"),
         (b"1\t2\t3", "3 column(s) where 4 are expected"),
         (b"1\t2\t3\t881250949\t9", "5 column(s) where 4 are expected"),
+        (b"1\t2\t3\t881250949\r1\t3\t3\t881250949", "7 column(s) where 4 are expected"),
         (b"1::2::3::881250949", "1 column(s) where 4 are expected"),
         (b"1\t2\xff\t3\t881250949", r"item_id '2\\xff' is not a whole number"),
         (b"", "the row is empty"),
