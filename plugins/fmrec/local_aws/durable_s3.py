@@ -178,6 +178,8 @@ class DurableS3:
             encryption=attributes.encryption,
             kms_key_id=attributes.kms_key_id,
             checksum_value=attributes.checksum_value,
+            checksum_type=attributes.checksum_type,
+            checksum_parts=attributes.checksum_parts,
         )
         key.checksum_algorithm = attributes.checksum_algorithm
         key.last_modified = datetime.fromtimestamp(attributes.modified, UTC).replace(tzinfo=None)
@@ -208,6 +210,8 @@ class DurableS3:
             storage_class=key.storage_class or "STANDARD",
             checksum_algorithm=key.checksum_algorithm,
             checksum_value=key.checksum_value,
+            checksum_type=key.checksum_type,
+            checksum_parts=key.checksum_parts,
             encryption=key.encryption,
             kms_key_id=key.kms_key_id,
         )

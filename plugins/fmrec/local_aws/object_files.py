@@ -36,6 +36,8 @@ class Attributes:
     storage_class: str = "STANDARD"
     checksum_algorithm: str | None = None
     checksum_value: str | None = None
+    checksum_type: str | None = None
+    checksum_parts: int | None = None
     encryption: str | None = None
     kms_key_id: str | None = None
 

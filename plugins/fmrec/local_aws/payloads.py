@@ -39,12 +39,12 @@ def payloads(
     record_ends = _recordio_ends(name) if split_type == "RecordIO" else _line_ends
     rest = b""
     while True:
-        block = stream.read(limit - len(rest))
-        final = len(block) < limit - len(rest)
-        buffer = rest + block
+        # One byte more than a payload may hold tells whether the stream ends within it.
+        buffer = rest + stream.read(limit + 1 - len(rest))
         if not buffer:
             return
-        ends = record_ends(buffer, final)
+        final = len(buffer) <= limit
+        ends = record_ends(buffer[:limit], final)
         if not ends:
             raise _too_large(name, "a record", limit)
         if strategy == "MultiRecord":
@@ -53,8 +53,6 @@ def payloads(
             for start, end in zip([0, *ends], ends, strict=False):
                 yield buffer[start:end]
         rest = buffer[ends[-1] :]
-        if final and not rest:
-            return
 
 
 def _line_ends(buffer: bytes, final: bool) -> list[int]:
