@@ -52,9 +52,14 @@ def test_a_classifiers_metrics_get_the_names_of_the_report() -> None:
 def test_a_resumed_job_counts_with_its_later_value_and_other_hosts_do_not() -> None:
     line = "#quality_metric: host={}, epoch=0, train rmse <loss>={}"
     points = parse(
-        [line.format("algo-1", 2.0), line.format("algo-2", 3.0), line.format("algo-1", 1.5)]
+        [line.format("algo-1", 2.0), line.format("algo-1", 1.5), line.format("algo-2", 3.0)]
     )
     assert points == [Point("train", "rmse", 0, 1.5)]
+
+
+def test_single_batches_are_no_epoch() -> None:
+    line = "#quality_metric: host=algo-1, epoch=0, batch=500 train rmse <loss>=2.0"
+    assert parse([line]) == []
 
 
 def test_a_diverged_training_keeps_its_nan() -> None:

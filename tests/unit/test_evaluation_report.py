@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from fmrec.errors import EvaluationError
-from fmrec.evaluation import metrics, report
+from fmrec.evaluation import diagnostics, metrics, report
 from fmrec.evaluation.baselines import fit_biases
 from fmrec.evaluation.learning_curve import Point
 
@@ -149,6 +149,31 @@ def test_bins_and_residuals_cover_every_event_once() -> None:
         assert quantiles == sorted(quantiles)
 
 
+def test_the_bias_baseline_is_clipped_as_the_model_is() -> None:
+    train, test, _ = world()
+    train = train.assign(rating=np.where(train["item_id"] % 2 == 0, 5.0, 1.0))
+    train.loc[train["user_id"] <= 10, "rating"] = 5.0
+    bias = fit_biases(train["user_id"], train["item_id"], train["rating"])
+    predicted = bias.predict(test["user_id"], test["item_id"])
+    assert (predicted > 5).any()
+    made = built(train=train)["baselines"]["user_item_bias"]
+    assert made["rmse"] == pytest.approx(metrics.rmse(test["rating"], np.clip(predicted, 1, 5)))
+
+
+def test_calibration_and_residuals_worked_by_hand() -> None:
+    predicted = np.array([1.0, 1.0, 4.0, 4.0])
+    actual = np.array([1.0, 2.0, 4.0, 3.0])
+    assert diagnostics.calibration(actual, predicted) == [
+        {"count": 2, "predicted": 1.0, "actual": 1.5},
+        {"count": 2, "predicted": 4.0, "actual": 3.5},
+    ]
+    rows = diagnostics.residuals_by_rating(np.array([2.0, 2.0, 5.0, 2.0]), actual, predicted)
+    # residuals 0, -1 and +1 of rating 2; 0 of rating 5
+    assert [(row["rating"], row["count"], row["mean"]) for row in rows] == [(2, 3, 0), (5, 1, 0)]
+    quantiles = [rows[0][name] for name in ("q05", "q25", "median", "q75", "q95")]
+    assert quantiles == pytest.approx([-0.9, -0.5, 0.0, 0.5, 0.9])
+
+
 def test_equal_predictions_share_one_bin() -> None:
     made = built(scores=np.full(200, 3.0))
     (only,) = made["calibration"]
@@ -159,8 +184,10 @@ def test_equal_predictions_share_one_bin() -> None:
 def test_the_same_run_gives_the_same_bytes_and_another_seed_another_interval() -> None:
     first = report.to_json(built())
     assert report.to_json(built()) == first
+    train, test, taste = world()
     reordered = dict(reversed(list(RUN.items())))
-    assert report.to_json(built(run=reordered)) == first
+    again = report.build(run=reordered, train=train, test=test, scores=taste)
+    assert report.to_json(again) == first
     assert built(run={"seed": 8})["verdict"]["low"] != built()["verdict"]["low"]
 
 

@@ -153,7 +153,7 @@ def _svg(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = _
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(out, format="svg", transparent=True)
     text = out.getvalue()
     return _adapt(text[text.index("<svg") :], label)
 
@@ -163,6 +163,7 @@ def _adapt(svg: str, label: str) -> str:
         svg = svg.replace(colour, f"var({variable})")
     svg = re.sub(r" font-family: [^;\"]*;", "", svg)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    # The metadata hold the date of drawing.
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
