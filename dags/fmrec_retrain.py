@@ -41,10 +41,10 @@ from fmrec import errors, operators, settings
 @task
 def plan() -> dict[str, Any]:
     """Fix the clock and the choices of the run."""
-    from fmrec import steps
+    from fmrec.steps import plan as step
 
     context = get_current_context()
-    return steps.plan(
+    return step.plan(
         context["run_id"],
         operators.clock(context),
         context["params"],
@@ -55,25 +55,25 @@ def plan() -> dict[str, Any]:
 @task
 def ingest(run: dict[str, Any]) -> dict[str, Any]:
     """Read the ratings of the source, checked, into tables."""
-    from fmrec import steps
+    from fmrec.steps import ingest as step
 
-    return steps.ingest(run, operators.aws_client("s3"), settings.Deployment.of(os.environ))
+    return step.ingest(run, operators.aws_client("s3"), settings.Deployment.of(os.environ))
 
 
 @task
 def events(run: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:
     """Cut at `as_of`, split, and fix which id is which column."""
-    from fmrec import steps
+    from fmrec.steps import events as step
 
-    return steps.events(run, tables, operators.aws_client("s3"))
+    return step.events(run, tables, operators.aws_client("s3"))
 
 
 @task
 def recordio(run: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
     """Write the design matrices as RecordIO-protobuf files."""
-    from fmrec import steps
+    from fmrec.steps import recordio as step
 
-    return steps.recordio_files(run, parts, operators.aws_client("s3"))
+    return step.recordio(run, parts, operators.aws_client("s3"))
 
 
 @task
@@ -86,9 +86,9 @@ def evaluate(
     transform: dict[str, Any],
 ) -> dict[str, Any]:
     """Compare the predictions with what happened, and with the baselines."""
-    from fmrec import steps
+    from fmrec.steps import evaluate as step
 
-    return steps.evaluate(
+    return step.evaluate(
         run,
         tables=tables,
         parts=parts,
@@ -103,9 +103,9 @@ def evaluate(
 @task
 def publish(run: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
     """Put the report where people look for it, the manifest last."""
-    from fmrec import steps
+    from fmrec.steps import publish as step
 
-    return steps.publish(run, report, operators.aws_client("s3"))
+    return step.publish(run, report, operators.aws_client("s3"))
 
 
 with DAG(
