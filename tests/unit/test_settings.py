@@ -48,6 +48,10 @@ def test_text_and_typed_values_mean_the_same() -> None:
     assert RunSettings.of(typed) == RunSettings.of(text)
 
 
+def test_a_day_is_written_out_as_the_param_needs_it() -> None:
+    assert RunSettings.of({"as_of": "1998-03-08"}).as_of == "1998-03-08T00:00:00+00:00"
+
+
 def test_settings_survive_as_a_mapping() -> None:
     chosen = RunSettings.of({"split": "u1", "epochs": 3})
     assert RunSettings.of(asdict(chosen)) == chosen

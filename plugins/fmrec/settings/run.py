@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -182,7 +182,8 @@ class RunSettings:
                 "validation_fraction + test_fraction leave no training events: lower one of them"
             )
         if settings.as_of is not None:
-            parse_instant(settings.as_of)
+            # A Param takes the full form alone; a person may write just the day.
+            return replace(settings, as_of=parse_instant(settings.as_of).isoformat())
         return settings
 
     def hyperparameters(self) -> dict[str, str]:

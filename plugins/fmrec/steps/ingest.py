@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+class _Progress:
+    """Logs a download each time another tenth of it has arrived."""
+
+    def __init__(self) -> None:
+        self._tenths = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        tenths = 10 * done // max(total, 1)
+        if tenths > self._tenths:
+            self._tenths = tenths
+            log.info("Downloaded %.1f of %.1f MB", done / 1e6, total / 1e6)
+
+
 def ingest(run: dict[str, Any], s3: S3Client, deployment: Deployment) -> dict[str, Any]:
     """Read the source and write its tables, once for all runs that read the same content."""
     this = Run.from_xcom(run)
@@ -26,6 +39,7 @@ def ingest(run: dict[str, Any], s3: S3Client, deployment: Deployment) -> dict[st
         split=this.settings.split,
         data_dir=deployment.data_dir,
         cache_dir=deployment.cache_dir,
+        progress=_Progress(),
     )
     origin = asdict(data.origin)
     # The package's version: another version may read the same archive differently.
