@@ -152,9 +152,12 @@ def test_the_same_report_gives_the_same_page() -> None:
     assert page.render(made()) == page.render(made())
 
 
-def test_a_report_read_back_from_its_json_gives_the_same_page() -> None:
-    content = made()
-    assert page.render(json.loads(report.to_json(content))) == page.render(content)
+@pytest.mark.parametrize("objective", ["rating", "like"])
+def test_a_report_read_back_from_its_json_gives_the_same_page_and_table(objective) -> None:
+    content = made(objective)
+    read = json.loads(report.to_json(content))
+    assert page.render(read) == page.render(content)
+    assert table.render(read) == table.render(content)
 
 
 def test_generated_ratings_are_named_on_page_and_table() -> None:

@@ -10,7 +10,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fmrec.evaluation import plots
-from fmrec.evaluation.table import COUNT_NAMES, PREDICTOR_NAMES, clipping
+from fmrec.evaluation.objectives import objective
+from fmrec.evaluation.table import COUNT_NAMES, clipping, predictors
 
 _METRICS = {
     "rmse": ("RMSE", "less"),
@@ -41,49 +42,40 @@ def render(report: Mapping[str, Any]) -> str:
     )
     source = files("fmrec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     run, counts = report["run"], report["counts"]
-    return (
-        environment.from_string(source).render(
-            report=report,
-            columns=_columns(report),
-            rows=_metric_rows(report),
-            interval=_interval(report),
-            clipping=clipping(report),
-            plots=_plots(report),
-            facts=[(name, run[key]) for key, name in _FACTS.items() if run.get(key)],
-            counts=[(_count_name(key), f"{value:,}") for key, value in _ordered(counts)],
-            parameters=list(_parameters(run)),
-        )
-        + "\n"
+    names = list(objective(run["objective"]).metrics)
+    text = environment.from_string(source).render(
+        report=report,
+        columns=[_METRICS[name] for name in names],
+        rows=_metric_rows(report, names),
+        interval=_interval(report),
+        clipping=clipping(report),
+        plots=_plots(report),
+        facts=[(name, run[key]) for key, name in _FACTS.items() if run.get(key)],
+        counts=[(_count_name(key), f"{value:,}") for key, value in _ordered(counts)],
+        parameters=list(_parameters(run)),
     )
+    return text + "\n"
 
 
-def _columns(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    names = report["baselines"]["user_item_bias"]
-    return [(_METRICS[name][0], _METRICS[name][1]) for name in _METRICS if name in names]
-
-
-def _metric_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    values = {"model": report["metrics"], **report["baselines"]}
-    names = [name for name in _METRICS if name in report["baselines"]["user_item_bias"]]
+def _metric_rows(report: Mapping[str, Any], names: list[str]) -> list[dict[str, Any]]:
+    rows = predictors(report)
     best = {}
     for name in names:
-        known = [row[name] for row in values.values() if row[name] is not None]
+        known = [value for _, values in rows if (value := values[name]) is not None]
         best[name] = (min if _METRICS[name][1] == "less" else max)(known, default=None)
     return [
         {
-            "name": PREDICTOR_NAMES[key],
-            "model": key == "model",
+            "name": predictor,
+            "model": values is report["metrics"],
             "cells": [
                 {
-                    "text": "n/a" if row[name] is None else f"{row[name]:.4f}",
-                    "best": row[name] is not None and row[name] == best[name],
+                    "text": "n/a" if (value := values[name]) is None else f"{value:.4f}",
+                    "best": value is not None and value == best[name],
                 }
                 for name in names
             ],
         }
-        for key, row in sorted(
-            values.items(), key=lambda item: list(PREDICTOR_NAMES).index(item[0])
-        )
+        for predictor, values in rows
     ]
 
 

@@ -6,9 +6,11 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from fmrec.evaluation.objectives import objective
+
 WIDTH = 88
 
-PREDICTOR_NAMES = {
+_PREDICTOR_NAMES = {
     "model": "model",
     "user_item_bias": "user + item bias",
     "global_mean": "global mean",
@@ -69,20 +71,18 @@ def clipping(report: Mapping[str, Any]) -> list[str]:
     return [f"{count:,} predictions outside 1..5 were clipped; unclipped, RMSE is {unclipped:.4f}"]
 
 
+def predictors(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | None]]]:
+    """The model and its baselines, each with its name and metrics, in the order of showing."""
+    values = {"model": report["metrics"], **report["baselines"]}
+    return [(name, values[key]) for key, name in _PREDICTOR_NAMES.items()]
+
+
 def _metric_lines(report: Mapping[str, Any]) -> list[str]:
-    rows = {"model": report["metrics"], **report["baselines"]}
-    names = list(report["baselines"]["user_item_bias"])
+    names = list(objective(report["run"]["objective"]).metrics)
     lines = [" " * 18 + "".join(f"{name:>15}" for name in names)]
-    for key in sorted(
-        rows,
-        key=lambda key: (
-            list(PREDICTOR_NAMES).index(key) if key in PREDICTOR_NAMES else len(PREDICTOR_NAMES)
-        ),
-    ):
-        cells = (_number(rows[key][name]) for name in names)
-        lines.append(
-            f"{PREDICTOR_NAMES.get(key, key):<18}" + "".join(f"{cell:>15}" for cell in cells)
-        )
+    for predictor, values in predictors(report):
+        cells = (_number(values[name]) for name in names)
+        lines.append(f"{predictor:<18}" + "".join(f"{cell:>15}" for cell in cells))
     return lines
 
 
