@@ -96,6 +96,8 @@ def training_request(
         "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_minutes * 60},
         "HyperParameters": {
             "feature_dim": str(channels["feature_dim"]),
+            "bias_init_method": "constant",
+            "bias_init_value": f"{channels['bias']:.6g}",
             **settings.hyperparameters(),
         },
         "Tags": _tags(run),

@@ -17,6 +17,7 @@ from fmrec.settings import Deployment, RunSettings
 RUN = Run.of("r", datetime(1998, 3, 8, tzinfo=UTC), RunSettings.of({}), Deployment.of({})).to_xcom()
 CHANNELS = {
     "feature_dim": 3,
+    "bias": 3.5,
     "training": {"train": "s3://fmrec/t/", "test": "s3://fmrec/v/"},
     "score": "s3://fmrec/s/",
 }

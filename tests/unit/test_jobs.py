@@ -19,6 +19,7 @@ from fmrec.settings import Deployment, RunSettings
 
 CHANNELS = {
     "feature_dim": 2625,
+    "bias": 3.52835,
     "training": {"train": "s3://b/t/", "test": "s3://b/v/"},
     "score": "s3://b/s/",
 }
@@ -56,6 +57,8 @@ def test_training_asks_for_what_the_run_was_told() -> None:
     assert request["HyperParameters"]["predictor_type"] == "binary_classifier"
     assert request["HyperParameters"]["epochs"] == "3"
     assert request["HyperParameters"]["feature_dim"] == "2625"
+    assert request["HyperParameters"]["bias_init_method"] == "constant"
+    assert request["HyperParameters"]["bias_init_value"] == "3.52835"
     assert request["ResourceConfig"]["InstanceType"] == "ml.c5.xlarge"
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 300}
     uris = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,7 +17,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fmrec import __version__, predictions, topn
-from fmrec import events as event
 from fmrec.evaluation import learning_curve, page, table
 from fmrec.evaluation import report as reports
 from fmrec.fm import artifact
@@ -50,14 +49,11 @@ def evaluate(
     """Set the predictions beside what happened and beside the baselines; write the report."""
     this = Run.from_xcom(run)
     store = Store(s3, this.layout.bucket)
-    train, test = (
-        _labelled(store.get_table(parts["parts"][name]["key"]), this.settings.objective)
-        for name in ("train", "test")
-    )
+    rated = {name: store.get_table(each["key"]) for name, each in parts["parts"].items()}
     report = reports.build(
         run=_run_facts(this, tables, channels),
-        train=train,
-        test=test,
+        train=rated["train"],
+        test=rated["test"],
         scores=_scores(channels, transform, store),
         learning_curve=learning_curve.parse(_log_lines(logs, training["name"])),
         jobs=[
@@ -65,7 +61,7 @@ def evaluate(
             {"kind": "batch transform", **_without(transform, "output")},
         ],
         counts=parts["counts"] | {"validation": parts["parts"]["validation"]["rows"]},
-        recommendations=_recommendations(train, tables, parts, training, store),
+        recommendations=_recommendations(rated, tables, parts, training, store),
     )
     manifest = _manifest(this, tables, parts, channels, training, transform)
     texts = {
@@ -79,10 +75,6 @@ def evaluate(
         store.put(files[name], text.encode(), replace=True)
     log.info("\n%s", table.render(report))
     return {"files": files, "metrics": report["metrics"], "verdict": report["verdict"]}
-
-
-def _labelled(rows: pd.DataFrame, objective: str) -> pd.DataFrame:
-    return rows.assign(label=event.labels(rows, objective))
 
 
 def _without(values: Xcom, *names: str) -> Xcom:
@@ -125,9 +117,9 @@ def _log_lines(logs: CloudWatchLogsClient, job: str) -> Iterator[str]:
 
 
 def _recommendations(
-    train: pd.DataFrame, tables: Xcom, parts: Xcom, training: Xcom, store: Store
+    rated: Mapping[str, pd.DataFrame], tables: Xcom, parts: Xcom, training: Xcom, store: Store
 ) -> Xcom:
-    """Ten films for the user of the latest training event."""
+    """Ten films for the user of the latest training event, none that the run saw a rating of."""
     space = feature_space(parts, store)
     _, key = split_uri(training["artifact"])
     with tempfile.TemporaryDirectory() as folder:
@@ -135,8 +127,9 @@ def _recommendations(
         file.write_bytes(store.get(key))
         model = artifact.load(file)
     items = store.get_table(tables["keys"]["items"])
-    user = int(train.sort_values("timestamp", kind="stable")["user_id"].iloc[-1])
-    rows = topn.recommend(model, space, train, items, user, _RECOMMENDED)
+    user = int(rated["train"].sort_values("timestamp", kind="stable")["user_id"].iloc[-1])
+    seen = pd.concat([each[["user_id", "item_id"]] for each in rated.values()])
+    rows = topn.recommend(model, space, seen, items, user, _RECOMMENDED)
     return {"user_id": user, "items": rows}
 
 

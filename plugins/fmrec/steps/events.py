@@ -53,8 +53,11 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
         "parts": summary,
         "counts": {
             "ratings_seen": len(seen),
-            "unknown_both": tested.counts["unknown_both"],
-            "set_aside": len(tested.set_aside),
+            "test": tested.counts["events"],
+            **{
+                name: tested.counts[name]
+                for name in ("unknown_user", "unknown_item", "unknown_both", "set_aside")
+            },
         },
         "id_map": {"key": layout.id_map, "sha256": space.sha256},
     }

@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fmrec import events as event
 from fmrec import recordio as codec
@@ -41,17 +43,32 @@ def recordio(run: Xcom, parts: Xcom, s3: S3Client) -> Xcom:
                 {"key": key, "rows": len(chunk), "bytes": len(data), "sha256": digest}
             )
         log.info("%s: %d files, %s rows", name, len(files[name]), f"{len(rows):,}")
+    train = event.labels(store.get_table(parts["parts"]["train"]["key"]), this.settings.objective)
     # The channel `test` is what the job reports on while it trains: the validation events where
     # the split has them, so that the events the model is judged by stay unseen until the end.
     watched = "validation" if "validation" in files else "test"
     uris = {name: this.layout.uri(this.layout.channel(name)) for name in files}
     return {
         "feature_dim": space.dimension,
+        "bias": _starting_bias(train, this.settings.objective),
         "training": {"train": uris["train"], "test": uris[watched]},
         "watched": watched,
         "score": uris["test"],
         "files": files,
     }
+
+
+def _starting_bias(labels: NDArray[np.float32], objective: str) -> float:
+    """The bias that alone predicts the training mean: the mean itself, or its logit.
+
+    A bias that starts at 0 climbs slowly while the users' weights take over a part of the mean,
+    and an event of an unknown user, scored by what is left, comes out far too low.
+    """
+    mean = float(labels.mean(dtype=np.float64))
+    if objective == "rating":
+        return mean
+    share = min(max(mean, 0.5 / len(labels)), 1 - 0.5 / len(labels))
+    return math.log(share / (1 - share))
 
 
 def _chunks(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
