@@ -47,7 +47,7 @@ def pid_of(server, job: str) -> int | None:
 
 
 def test_kill_in_mid_training(tmp_path, start, training_request, finished, wait_for):
-    with start(tmp_path) as server:
+    with start(tmp_path, stop_grace=120) as server:
         s3, sagemaker = server.client("s3"), server.client("sagemaker")
         s3.create_bucket(Bucket="kept")
         s3.put_object(Bucket="kept", Key="data", Body=b"precious", Metadata={"origin": "test"})
@@ -56,7 +56,10 @@ def test_kill_in_mid_training(tmp_path, start, training_request, finished, wait_
         log_before = log_of(server, "done")
         sagemaker.create_training_job(**training_request("cut-off", "kept", seconds=600, child=1))
         pid = wait_for(lambda: pid_of(server, "cut-off"))
-        sagemaker.create_training_job(**training_request("second", "kept", seconds=600))
+        request = training_request("stopping", "kept", seconds=600, ignore_sigterm=1)
+        sagemaker.create_training_job(**request)
+        wait_for(lambda: pid_of(server, "stopping"))
+        sagemaker.stop_training_job(TrainingJobName="stopping")
         sagemaker.create_training_job(**training_request("queued", "kept", seconds=600))
         group = [
             item
@@ -70,7 +73,7 @@ def test_kill_in_mid_training(tmp_path, start, training_request, finished, wait_
     with start(tmp_path) as server:
         s3, sagemaker = server.client("s3"), server.client("sagemaker")
         assert not [item for item in group if running(item.pid)]
-        for name in ("cut-off", "second", "queued"):
+        for name in ("cut-off", "stopping", "queued"):
             job = sagemaker.describe_training_job(TrainingJobName=name)
             assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Failed", "Failed")
             assert job["FailureReason"] == RESTARTED
