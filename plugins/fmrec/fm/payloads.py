@@ -8,7 +8,7 @@ Data Formats for Inference" and "Factorization Machines Response Formats".
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +65,7 @@ def render(model: Model, X: Matrix, accept: str) -> bytes:
 
 def _json_lines(body: bytes) -> list[Any]:
     rows = []
-    for number, line in enumerate(body.splitlines(), 1):
+    for number, line in enumerate(_text(body).split("\n"), 1):
         if line.strip():
             try:
                 rows.append(json.loads(line))
@@ -76,7 +76,7 @@ def _json_lines(body: bytes) -> list[Any]:
 
 def _json_instances(body: bytes) -> list[Any]:
     try:
-        request = json.loads(body)
+        request = json.loads(_text(body))
     except ValueError as error:
         raise DataError(f"the payload is not JSON: {error}") from error
     instances = request.get("instances") if isinstance(request, dict) else None
@@ -85,52 +85,73 @@ def _json_instances(body: bytes) -> list[Any]:
     return instances
 
 
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"the payload is not UTF-8 text: {error}") from error
+
+
 def _matrix(rows: list[Any], feature_dim: int) -> Matrix:
     keys: list[int] = []
     values: list[float] = []
     ends = [0]
     for number, row in enumerate(rows):
-        try:
-            row_keys, row_values = _row(row, feature_dim)
-        except DataError as error:
-            raise DataError(f"instance {number} (counted from 0): {error}") from None
+        row_keys, row_values = _row(row, number, feature_dim)
         keys += row_keys
         values += row_values
         ends.append(len(keys))
+    pointers: npt.NDArray[np.int64] = np.array(ends, np.int64)
+    _check_types(keys, values, pointers)
     try:
         with np.errstate(over="ignore"):
             data = np.array(values, np.float64).astype(np.float32)
+        indices: npt.NDArray[np.int64] = np.array(keys, np.int64)
     except OverflowError as error:
-        raise DataError(f"a value is beyond all float numbers: {error}") from error
-    indices: npt.NDArray[np.int64] = np.array(keys, np.int64)
-    pointers: npt.NDArray[np.int64] = np.array(ends, np.int64)
+        raise DataError(f"a number is beyond all limits: {error}") from error
+    outside = np.flatnonzero((indices < 0) | (indices >= feature_dim))
+    if outside.size:
+        _refuse(
+            int(np.searchsorted(pointers, outside[0], side="right")) - 1,
+            f"has the key {indices[outside[0]]}, but the model has keys 0 to {feature_dim - 1}",
+        )
     return sparse.csr_matrix((data, indices, pointers), shape=(len(rows), feature_dim))
 
 
-def _row(row: Any, feature_dim: int) -> tuple[list[int], list[float]]:
-    """Return keys and values of one instance, dense or sparse."""
+def _row(row: Any, number: int, feature_dim: int) -> tuple[list[int], list[float]]:
+    """Return keys and values of one instance, dense or sparse, as they came."""
     features = row.get("features") if isinstance(row, dict) else None
     if features is None and isinstance(row, dict) and isinstance(row.get("data"), dict):
         features = row["data"].get("features")
     if isinstance(features, list):
         features = {"values": features}
     if not isinstance(features, dict) or not isinstance(features.get("values"), list):
-        raise DataError('has no {"features": [...]} and no {"data": {"features": {"values": ...}}}')
+        _refuse(number, 'has no {"features": [...]} and no {"data": {"features": {"values": ...}}}')
     values = features["values"]
     keys = features.get("keys")
     shape = features.get("shape", [len(values)] if keys is None else [])
     if not isinstance(shape, list) or len(shape) != 1:
-        raise DataError(f"needs a shape with the number of features, but has {shape!r}")
+        _refuse(number, f"needs a shape with the number of features, but has {shape!r}")
     if shape[0] != feature_dim:
-        raise DataError(f"has {shape[0]} features, but the model has {feature_dim}")
+        _refuse(number, f"has {shape[0]} features, but the model has {feature_dim}")
     if keys is None:
         keys = list(range(len(values)))
     if not isinstance(keys, list) or len(keys) != len(values):
-        raise DataError(f"has {len(values)} values, but keys {keys!r}")
-    for key in keys:
-        if type(key) is not int or not 0 <= key < feature_dim:
-            raise DataError(f"has the key {key!r}, but keys are whole numbers below {feature_dim}")
-    for value in values:
-        if type(value) not in (int, float):
-            raise DataError(f"has the value {value!r}, which is no number")
+        _refuse(number, f"has {len(values)} values, but keys {keys!r}")
     return keys, values
+
+
+def _check_types(keys: list[int], values: list[float], pointers: npt.NDArray[np.int64]) -> None:
+    """Refuse keys that are not integers and values that are not numbers, naming the first."""
+    if set(map(type, keys)) <= {int} and set(map(type, values)) <= {int, float}:
+        return
+    for place, (key, value) in enumerate(zip(keys, values, strict=True)):
+        number = int(np.searchsorted(pointers, place, side="right")) - 1
+        if type(key) is not int:
+            _refuse(number, f"has the key {key!r}, but keys are whole numbers")
+        if type(value) not in (int, float):
+            _refuse(number, f"has the value {value!r}, which is no number")
+
+
+def _refuse(number: int, what: str) -> NoReturn:
+    raise DataError(f"instance {number} (counted from 0): {what}")
