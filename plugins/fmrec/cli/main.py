@@ -68,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     up.set_defaults(command=_up)
     down = commands.add_parser("down", help="stop what `up` started", description=_down.__doc__)
     down.set_defaults(command=_down)
+    airflow = commands.add_parser(
+        "airflow",
+        help="Airflow's own command line, on what `up` started",
+        description="Pass everything that follows to Airflow's own command line.",
+    )
+    airflow.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
+    airflow.set_defaults(command=_airflow)
     return parser
 
 
@@ -104,3 +111,9 @@ def _down(_: argparse.Namespace) -> int:
 
     stack.down()
     return 0
+
+
+def _airflow(given: argparse.Namespace) -> int:
+    from fmrec.cli import stack
+
+    return stack.airflow(given.arguments)

@@ -11,11 +11,12 @@ import json
 import os
 import secrets
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,6 +60,8 @@ class Stack:
     ui: str
     aws: str
     password: str
+    # The components check each other's tokens with it.
+    key: str
     started: list[Started]
 
     @classmethod
@@ -72,6 +75,7 @@ class Stack:
     def save(self, file: Path) -> None:
         """Write it whole: `down` must find every process that was started."""
         partial = file.with_suffix(".part")
+        partial.touch(mode=0o600)
         partial.write_text(json.dumps(asdict(self), indent=2))
         partial.replace(file)
 
@@ -94,7 +98,13 @@ def up() -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     ui_port, aws_port = _free_port("FMREC_UI_PORT", 8080), _free_port("FMREC_AWS_PORT", 5566)
-    stack = Stack(f"http://{HOST}:{ui_port}", f"http://{HOST}:{aws_port}", _password(folder), [])
+    stack = Stack(
+        f"http://{HOST}:{ui_port}",
+        f"http://{HOST}:{aws_port}",
+        _password(folder),
+        secrets.token_hex(32),
+        [],
+    )
     environ = _environ(root, folder, stack)
     if not environ.get("FMREC_SOURCE"):
         environ["FMREC_SOURCE"] = sources.best(environ, console)
@@ -140,15 +150,27 @@ def down() -> None:
     console.print(f"Airflow and the local AWS are stopped; their data stays in {folder}.")
 
 
+def airflow(arguments: Sequence[str]) -> int:
+    """Run Airflow's own command line on the Airflow that `up` started; gives its exit code.
+
+    Raises FmrecError when nothing is up.
+    """
+    root = environment.checkout()
+    folder = environment.state_folder(root) / "up"
+    stack = Stack.load(folder / "stack.json")
+    if stack is None:
+        raise FmrecError("Airflow is not up: start it with `make up`")
+    command = [sys.executable, "-m", "airflow", *arguments]
+    return subprocess.run(command, env=_environ(root, folder, stack), check=False).returncode
+
+
 def _environ(root: Path, folder: Path, stack: Stack) -> dict[str, str]:
     """The environment of every component."""
     home = folder / "airflow"
     home.mkdir(exist_ok=True)
     passwords = home / "passwords.json"
+    passwords.touch(mode=0o600)
     passwords.write_text(json.dumps({USER: stack.password}))
-    passwords.chmod(0o600)
-    # The components check each other's tokens: one key for all, made anew with each start.
-    key = secrets.token_hex(32)
     return {
         **environment.without_aws(os.environ),
         **environment.local_aws(stack.aws),
@@ -157,8 +179,8 @@ def _environ(root: Path, folder: Path, stack: Stack) -> dict[str, str]:
         "AIRFLOW__API__PORT": stack.ui.rpartition(":")[2],
         "AIRFLOW__API__BASE_URL": stack.ui,
         "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__API__SECRET_KEY": key,
-        "AIRFLOW__API_AUTH__JWT_SECRET": key,
+        "AIRFLOW__API__SECRET_KEY": stack.key,
+        "AIRFLOW__API_AUTH__JWT_SECRET": stack.key,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{stack.ui}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
@@ -236,7 +258,8 @@ def _tell(stack: Stack, console: Console) -> None:
         f"  login      {USER}\n"
         f"  password   {stack.password}\n"
         f"  DAG        {stack.ui}/dags/fmrec_retrain   (press Trigger)\n"
-        f"  local AWS  {stack.aws}\n\n"
+        f"  local AWS  {stack.aws}\n"
+        "  Airflow's command line   .venv/bin/python -m fmrec airflow ...\n\n"
         "  make down stops all of it.\n",
         highlight=False,
         markup=False,
