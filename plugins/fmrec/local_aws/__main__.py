@@ -27,14 +27,14 @@ def main(
     Prints one line on stdout when the server is ready; everything else goes to stderr.
     """
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
-    )
     if not options.allow_remote and not _is_loopback(options.host):
         return _refuse(
             f"{options.host} is not a loopback address. The local AWS checks no credentials: "
             "whoever reaches it can run code here. Use 127.0.0.1, or say --allow-remote."
         )
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
+    )
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

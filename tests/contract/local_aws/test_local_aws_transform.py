@@ -224,6 +224,14 @@ def test_an_algorithm_that_breaks(
     assert any(line in told for told in log_lines(job["TransformJobName"], "data-log"))
 
 
+@pytest.mark.parametrize(("retries", "status"), [(1, "Failed"), (2, "Completed")])
+def test_retries(s3, bucket, model, transform, outputs, retries, status):
+    s3.put_object(Bucket=bucket, Key="in/a", Body=b"flaky")
+    job = transform(model(), ModelClientConfig={"InvocationsMaxRetries": retries})
+    assert job["TransformJobStatus"] == status
+    assert outputs() == ({"out/a.out": b"5\n"} if status == "Completed" else {})
+
+
 def test_stop(sagemaker, s3, bucket, model, transform, outputs, finished, wait_for, log_lines):
     s3.put_object(Bucket=bucket, Key="in/a", Body=b"good")
     s3.put_object(Bucket=bucket, Key="in/b", Body=b"wait forever")

@@ -5,7 +5,8 @@ output/failure; `ignore_sigterm`; `output` text for output/data; `child` starts 
 outlives it. It writes what it saw of its input to model/seen.json.
 
 serve: answers each record of a payload with `<number of bytes>` lines; the first byte of a
-payload decides about failures: "4" answers 400, "5" answers 500, "x" ends the process.
+payload decides about failures: "4" answers 400, "5" answers 500, "f" 500 the first two times,
+"w" waits, "x" ends the process.
 """
 
 # ruff: noqa: T201 - an algorithm talks through its output
@@ -22,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 ROOT = Path(os.environ["FMREC_ML_ROOT"])
+FLAKY = [1, 2]
 
 
 def train() -> int:
@@ -71,6 +73,9 @@ class Handler(BaseHTTPRequestHandler):
         if payload[:1] == b"w":
             time.sleep(600)
         status = {b"4": 400, b"5": 500}.get(payload[:1], 200)
+        if payload[:1] == b"f" and FLAKY:
+            FLAKY.pop()
+            status = 500
         body = b"refused\n" if status != 200 else answer(payload, self.headers)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
