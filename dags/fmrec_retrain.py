@@ -120,6 +120,7 @@ with DAG(
     max_consecutive_failed_dag_runs=3,
     dagrun_timeout=timedelta(hours=6),
     default_args={
+        "owner": "fmrec",
         "retries": 2,
         "retry_delay": timedelta(seconds=30),
         "retry_exponential_backoff": True,

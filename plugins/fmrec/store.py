@@ -82,6 +82,12 @@ class Store:
             for entry in page.get("Contents", []):
                 yield entry["Key"]
 
+    def link(self, key: str, *, seconds: int) -> str:
+        """A URL that lets anyone who has it read an object for a while."""
+        return self._client.generate_presigned_url(
+            "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
+        )
+
     def put_table(self, key: str, table: pd.DataFrame) -> str:
         """Write a table as Parquet and return the SHA-256 of the file."""
         buffer = io.BytesIO()

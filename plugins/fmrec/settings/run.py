@@ -247,7 +247,7 @@ def params(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
             "default": default_of(each, environ),
             "type": ["null", names[kind]] if optional else names[kind],
             "title": each.metadata["title"],
-            "description": each.metadata["description"],
+            "description_md": each.metadata["description"],
             "section": each.metadata["section"],
             **each.metadata["schema"],
         }

@@ -22,4 +22,5 @@ def publish(run: dict[str, Any], report: dict[str, Any], s3: S3Client) -> dict[s
     for name in sorted(published, key=lambda name: name == "manifest.json"):
         store.put(published[name], store.get(report["files"][name]), replace=True)
     log.info("Report: %s", this.layout.uri(published["report.html"]))
+    log.info("To look at for a day: %s", store.link(published["report.html"], seconds=86_400))
     return {"bucket": store.bucket, "run": this.layout.run, "files": published}
