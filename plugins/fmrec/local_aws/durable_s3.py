@@ -14,6 +14,7 @@ import mimetypes
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,10 +22,19 @@ from typing import Any, TypeVar
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, FakeMultipart, s3_backends
 from moto.s3.utils import _VersionedKeyStore
 
+from fmrec.local_aws.moto_memory import forget_instances
 from fmrec.local_aws.object_files import Attributes, ObjectFiles, StoredBucket, StoredObject
 
 _BLOCK = 1 << 20
 Response = TypeVar("Response")
+
+
+@dataclass
+class _Changed:
+    """What a request touched, in order: buckets, and keys as (bucket, key)."""
+
+    buckets: dict[str, None] = field(default_factory=dict)
+    keys: dict[tuple[str, str], None] = field(default_factory=dict)
 
 
 class DurableS3:
@@ -34,17 +44,14 @@ class DurableS3:
         self._files = files
         self._backend: Any = s3_backends[account]["aws"]
         self._account = account
-        self._changes = threading.local()
+        self._request = threading.local()
         # Two rows of locks, always taken first row first, so that no two threads wait crosswise.
         self._turns = tuple(threading.Lock() for _ in range(64))
         self._writing = tuple(threading.RLock() for _ in range(64))
 
     def restore(self) -> None:
         """Put the stored buckets and objects back into moto, without reading their bytes."""
-        # moto remembers every instance for its dashboard, deleted objects too.
-        models: tuple[Any, ...] = (FakeKey, FakeMultipart)
-        for model in models:
-            model.instances_tracked = _Forgetful()
+        forget_instances(FakeKey, FakeMultipart)
         self._files.sweep()
         self._backend.buckets = _Buckets(self)
         for stored in self._files.buckets():
@@ -54,7 +61,6 @@ class DurableS3:
             self._backend.buckets[stored.name] = bucket
             for item in self._files.under(stored.name, ""):
                 self._install(bucket, item)
-        self._changes.__dict__.clear()
 
     def take_turn(self, place: str) -> AbstractContextManager[Any]:
         """Return a lock that requests to one place share: moto checks conditions, then writes."""
@@ -65,12 +71,14 @@ class DurableS3:
 
         Raises OSError when the disk refuses; the objects are then what they were before.
         """
-        self._changes.keys = {}
-        self._changes.buckets = {}
-        response = respond()
-        for name in self._changes.buckets:
+        changed = self._request.changed = _Changed()
+        try:
+            response = respond()
+        finally:
+            del self._request.changed
+        for name in changed.buckets:
             self._settle_bucket(name)
-        for bucket, key in self._changes.keys:
+        for bucket, key in changed.keys:
             self._settle(bucket, key)
         return response
 
@@ -107,12 +115,14 @@ class DurableS3:
             self._install(holder, self._files.keep(bucket, key, filled, attributes))
 
     def note_key(self, bucket: str, key: str) -> None:
-        """Note that this thread's request touched a key."""
-        self._changes.__dict__.setdefault("keys", {})[bucket, key] = True
+        """Note that this thread's request, if it is in one, touched a key."""
+        if changed := getattr(self._request, "changed", None):
+            changed.keys[bucket, key] = None
 
     def note_bucket(self, bucket: str) -> None:
-        """Note that this thread's request created or deleted a bucket."""
-        self._changes.__dict__.setdefault("buckets", {})[bucket] = True
+        """Note that this thread's request, if it is in one, created or deleted a bucket."""
+        if changed := getattr(self._request, "changed", None):
+            changed.buckets[bucket] = None
 
     def _write_turn(self, bucket: str, key: str) -> AbstractContextManager[Any]:
         return self._writing[hash((bucket, key)) % len(self._writing)]
@@ -135,7 +145,8 @@ class DurableS3:
                 self._files.forget(bucket, name)
                 return
             attributes = self._attributes(key)
-            if isinstance(key._value_buffer, StoredBytes):
+            stored = self._files.find(bucket, name)
+            if stored and getattr(key._value_buffer, "path", None) == stored.path:
                 self._files.describe(bucket, name, attributes)
                 return
             try:
@@ -229,6 +240,11 @@ class StoredBytes:
         self._at = 0
         files.hold(stored.path)
 
+    @property
+    def path(self) -> Path:
+        """The stored file."""
+        return self._stored.path
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move the position; return it."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._stored.size}[whence]
@@ -290,10 +306,3 @@ class _Keys(_VersionedKeyStore):
     def pop(self, key: str) -> None:  # type: ignore[override]
         super().pop(key)
         self._storage.note_key(self._bucket, key)
-
-
-class _Forgetful(list[Any]):
-    """A list that keeps nothing."""
-
-    def append(self, item: Any, /) -> None:
-        del item

@@ -1,75 +1,105 @@
-"""CloudWatch Logs of jobs: written to moto's Logs, which answers the API, and kept in SQLite."""
+"""CloudWatch Logs of jobs: moto's Logs answers the API, the events lie in SQLite alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
-from moto.logs.models import logs_backends
+from moto.logs.models import LogEvent, LogGroup, LogStream, logs_backends
 
 from fmrec.local_aws.database import Database
+from fmrec.local_aws.moto_memory import forget_instances
 
 # CloudWatch's limit for an event is 256 KiB, of which 26 bytes are its own.
 _LONGEST = 262_118
 
 
 class LogGroups:
-    """All log groups of one account. `clock` gives Unix seconds."""
+    """The logs of jobs of one account. `clock` gives Unix seconds."""
 
     def __init__(self, account: str, database: Database, clock: Callable[[], float]) -> None:
         self._account = account
         self._database = database
         self._clock = clock
         database.create(
-            "CREATE TABLE IF NOT EXISTS log_events (id INTEGER PRIMARY KEY, region TEXT, "
-            "log_group TEXT, stream TEXT, timestamp INTEGER, message TEXT)"
+            "CREATE TABLE IF NOT EXISTS log_streams (id INTEGER PRIMARY KEY, region TEXT, "
+            "log_group TEXT, name TEXT, created REAL, UNIQUE (region, log_group, name))"
         )
+        database.create(
+            "CREATE TABLE IF NOT EXISTS log_events "
+            "(id INTEGER PRIMARY KEY, stream INTEGER, timestamp INTEGER, message TEXT)"
+        )
+        database.create("CREATE INDEX IF NOT EXISTS events_of_stream ON log_events (stream)")
 
     def restore(self) -> None:
-        """Put the stored events back into moto."""
-        streams = self._database.rows(
-            "SELECT region, log_group, stream, min(id) AS first FROM log_events "
-            "GROUP BY region, log_group, stream ORDER BY first"
-        )
-        for stream in streams:
-            place = (stream["region"], stream["log_group"], stream["stream"])
-            rows = self._database.rows(
-                "SELECT timestamp, message FROM log_events "
-                "WHERE region = ? AND log_group = ? AND stream = ? ORDER BY id",
-                place,
-            )
-            events = [{"timestamp": row["timestamp"], "message": row["message"]} for row in rows]
-            self._moto_stream(*place).put_log_events(events)
+        """Show the stored streams to moto again."""
+        forget_instances(LogEvent, LogStream, StoredStream)
+        for row in self._database.rows("SELECT * FROM log_streams ORDER BY id"):
+            self._show(*row)
 
     def stream(self, region: str, group: str, name: str) -> LogWriter:
         """Create a stream, and its group where it is missing, and return its writer."""
-        return LogWriter(
-            self._moto_stream(region, group, name),
-            self._database,
-            (region, group, name),
-            self._clock,
-        )
+        created = self._clock()
+        with self._database.transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO log_streams (region, log_group, name, created) VALUES (?, ?, ?, ?)",
+                (region, group, name, created),
+            )
+        number = int(cursor.lastrowid or 0)
+        return LogWriter(self._show(number, region, group, name, created), self._clock)
 
-    def _moto_stream(self, region: str, group: str, name: str) -> Any:
+    def _show(
+        self, number: int, region: str, group: str, name: str, created: float
+    ) -> StoredStream:
         backend: Any = logs_backends[self._account][region]
         backend.ensure_log_group(group)
-        backend.ensure_log_stream(group, name)
-        return backend.groups[group].streams[name]
+        shown = StoredStream(backend.groups[group], name, number, created, self._database)
+        backend.groups[group].streams[name] = shown
+        return shown
+
+
+class StoredStream(LogStream):
+    """A stream of moto's whose events are read from the database when they are asked for."""
+
+    def __init__(
+        self, group: LogGroup, name: str, number: int, created: float, database: Database
+    ) -> None:
+        self._number = number
+        self._database = database
+        super().__init__(group, name)
+        self.creation_time = datetime.fromtimestamp(created, UTC).replace(tzinfo=None)
+        self.last_ingestion_time = self.creation_time
+
+    @property
+    def events(self) -> list[LogEvent]:
+        """All events in the order in which they were put."""
+        rows = self._database.rows(
+            "SELECT timestamp, message FROM log_events WHERE stream = ? ORDER BY id",
+            (self._number,),
+        )
+        return [LogEvent(row["timestamp"], dict(row)) for row in rows]
+
+    @events.setter
+    def events(self, events: list[LogEvent]) -> None:
+        """Ignore the empty list that the base class begins with."""
+
+    def put_log_events(self, log_events: list[dict[str, Any]]) -> str:
+        """Append events, from a job or from a client of the API."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO log_events (stream, timestamp, message) VALUES (?, ?, ?)",
+                [(self._number, event["timestamp"], event["message"]) for event in log_events],
+            )
+        self.upload_sequence_token += 1
+        return f"{self.upload_sequence_token:056d}"
 
 
 class LogWriter:
     """Appends to one stream; to be used by one thread at a time."""
 
-    def __init__(
-        self,
-        stream: Any,
-        database: Database,
-        place: tuple[str, str, str],
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, stream: StoredStream, clock: Callable[[], float]) -> None:
         self._stream = stream
-        self._database = database
-        self._place = place
         self._clock = clock
         self._latest = 0
 
@@ -79,22 +109,17 @@ class LogWriter:
         Time never runs backwards within a stream, so the order of lines is the order of events.
         """
         self._latest = max(self._latest, int(self._clock() * 1000))
-        messages = [piece for line in lines for piece in _pieces(line)]
-        if not messages:
-            return self._latest
-        with self._database.transaction() as connection:
-            connection.executemany(
-                "INSERT INTO log_events (region, log_group, stream, timestamp, message) "
-                "VALUES (?, ?, ?, ?, ?)",
-                [(*self._place, self._latest, message) for message in messages],
-            )
         self._stream.put_log_events(
-            [{"timestamp": self._latest, "message": message} for message in messages]
+            [
+                {"timestamp": self._latest, "message": piece}
+                for line in lines
+                for piece in _pieces(line)
+            ]
         )
         return self._latest
 
 
 def _pieces(line: str) -> Iterable[str]:
-    # An event holds at least one character, so an empty line is a space, as the agent writes it.
+    # An event holds at least one character, so an empty line is a space.
     text = line or " "
     return (text[start : start + _LONGEST] for start in range(0, len(text), _LONGEST))

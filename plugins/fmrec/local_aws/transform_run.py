@@ -106,6 +106,10 @@ class TransformRun:
 
     def _serve(self, document: Document, model: Document) -> ServingContainer:
         log = self._stream("")
+
+        def take(lines: list[str]) -> None:
+            log.write(lines)
+
         return ServingContainer(
             resolve(model["Image"], self._place.algorithms).serve,
             self._folder,
@@ -120,7 +124,7 @@ class TransformRun:
                 **document.get("Environment", {}),
             },
             self._place.ledger,
-            lambda lines: cast(None, log.write(lines)),
+            take,
         )
 
     def _transform_all(

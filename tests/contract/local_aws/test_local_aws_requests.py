@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+
+from fmrec.local_aws.__main__ import _parser
 
 pytestmark = pytest.mark.e2e
 
@@ -188,6 +192,17 @@ def test_operations_that_are_not_implemented_say_so(server, sagemaker):
         MetricData=[{"MetricName": "m", "Timestamp": 1, "Value": 1.0}],
     )
     assert code == "NotImplementedException"
+
+
+def test_the_documentation_lists_every_operation_and_option(sagemaker):
+    text = (Path(__file__).parents[3] / "docs/local-aws.md").read_text(encoding="utf-8")
+    _, message = refusal(sagemaker.list_endpoints)
+    operations = message.rpartition(": ")[2].rstrip(".").split(", ")
+    assert len(operations) == 15
+    help_text = _parser().format_help()
+    options = set(re.findall(r"--[a-z-]+", help_text)) - {"--help"}
+    assert len(options) == 5
+    assert [name for name in [*operations, *options] if name not in text] == []
 
 
 def test_lists_filter_sort_and_turn_pages(sagemaker, s3, bucket, name):

@@ -1,0 +1,91 @@
+"""moto's S3 in this process, with the disk under control; over HTTP it is tested elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+from moto.s3.models import s3_backends
+
+from fmrec.local_aws.database import Database
+from fmrec.local_aws.durable_s3 import DurableS3
+from fmrec.local_aws.object_files import ObjectFiles
+
+ACCOUNT = "123456789012"
+
+
+@pytest.fixture
+def files(tmp_path):
+    database = Database(tmp_path / "s3.sqlite3", power_safe=False)
+    yield ObjectFiles(tmp_path / "s3", database)
+    s3_backends.reset()
+    database.close()
+
+
+@pytest.fixture
+def moto():
+    return s3_backends[ACCOUNT]["aws"]
+
+
+@pytest.fixture
+def storage(files, moto):
+    storage = DurableS3(ACCOUNT, files)
+    storage.restore()
+    storage.settled(lambda: moto.create_bucket("bucket", "us-east-1"))
+    return storage
+
+
+def put(storage, moto, key: str, content: bytes) -> None:
+    storage.settled(lambda: moto.put_object("bucket", key, content) and None)
+
+
+def test_a_full_disk_leaves_what_was_there(storage, files, moto, monkeypatch):
+    put(storage, moto, "key", b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "keep", full)
+        for key in ("key", "another"):
+            with pytest.raises(OSError, match="No space"):
+                put(storage, moto, key, b"new")
+    assert moto.get_object("bucket", "key").value == b"old"
+    assert moto.get_object("bucket", "another") is None
+    assert [item.key for item in storage.under("bucket", "")] == ["key"]
+    put(storage, moto, "key", b"newer")
+    assert storage.find("bucket", "key").path.read_bytes() == b"newer"
+
+
+def test_a_reader_in_mid_request_is_not_disturbed(storage, moto):
+    put(storage, moto, "key", b"old")
+    held = moto.get_object("bucket", "key")
+    path = storage.find("bucket", "key").path
+    put(storage, moto, "key", b"new")
+    assert held.value == b"old"
+    assert path.exists()
+    del held
+    assert not path.exists()
+    assert moto.get_object("bucket", "key").value == b"new"
+
+
+def test_removing_a_delete_marker_brings_the_object_back_to_the_disk(storage, moto):
+    moto.put_bucket_versioning("bucket", "Enabled")
+    put(storage, moto, "key", b"content")
+    storage.settled(lambda: moto.delete_object("bucket", "key") and None)
+    assert storage.find("bucket", "key") is None
+    marker = moto.get_bucket("bucket").keys["key"].version_id
+    storage.settled(lambda: moto.delete_object("bucket", "key", version_id=marker) and None)
+    assert storage.find("bucket", "key").path.read_bytes() == b"content"
+
+
+def test_what_a_job_puts_is_seen_by_clients_and_replaced_whole(storage, moto, tmp_path):
+    source = tmp_path / "model.json"
+    for content in (b'{"a": 1}', b'{"b": 2}'):
+        source.write_bytes(content)
+        storage.put("bucket", "out/model.json", source, 1700000000.25)
+        key = moto.get_object("bucket", "out/model.json")
+        assert key.value == content
+        assert key.metadata["Content-Type"] == "application/json"
+        assert source.exists()
+    with pytest.raises(FileNotFoundError, match="no-such-bucket"):
+        storage.put("no-such-bucket", "k", source, 1.0)
+    assert not any((tmp_path / "s3/.incoming").iterdir())
