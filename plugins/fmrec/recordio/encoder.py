@@ -21,8 +21,8 @@ from fmrec.recordio.framing import HEADER_BYTES, LENGTH_MASK, MAGIC, padded
 from fmrec.recordio.varint import encode_many, encode_one
 from fmrec.recordio.windows import Bytes, as_blocks, windows
 
-# Keeps a chunk's arrays within the CPU's cache (2 MiB of output at two values per row).
-CHUNK_ROWS = 32_768
+# Keeps a chunk's arrays within the CPU's cache (1 MiB of output at two values per row).
+CHUNK_ROWS = 16_384
 
 Floats = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
@@ -31,7 +31,7 @@ Matrix = sparse.csr_matrix | sparse.csr_array
 
 @dataclass(frozen=True)
 class _Template:
-    """A framed record with zeros where values, keys and labels go, and where they go."""
+    """A framed record with zeros where keys and labels go, and where values, keys, labels go."""
 
     frame: Bytes
     labels_at: tuple[int, ...]
@@ -39,6 +39,18 @@ class _Template:
     values: int = 0
     keys_at: int = 0
     key_bytes: int = 0
+
+
+class _Buffer:
+    """Memory used again for every chunk: fresh pages cost as much as filling them."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def first(self, size: int) -> Bytes:
+        if self._bytes.size < size:
+            self._bytes = np.empty(size + size // 8, np.uint8)
+        return self._bytes[:size]
 
 
 def encode(features: Matrix, labels: npt.ArrayLike | None) -> bytes:
@@ -79,7 +91,7 @@ def encode_dense(matrix: npt.ArrayLike, labels: npt.ArrayLike | None) -> bytes:
     if values.ndim != 2 or not values.shape[1]:
         raise DataError(f"dense records need a matrix with columns, not shape {values.shape}")
     targets = _checked_labels(labels, len(values))
-    template = _row_template(values.shape[1], 0, None, labelled=targets is not None)
+    template = _row_template(values.shape[1], 0, None, bytes(4), labelled=targets is not None)
     out, starts = _repeat(template, len(values))
     _put(out, starts + template.values_at, values)
     if targets is not None:
@@ -118,8 +130,10 @@ def _checked_labels(labels: npt.ArrayLike | None, rows: int) -> Floats | None:
 def _sparse_chunks(
     features: Matrix, labels: npt.ArrayLike | None, chunk_rows: int
 ) -> Iterator[Bytes]:
+    """Yield the records of each chunk; the bytes are valid until the next one is asked for."""
     rows, width = features.shape
     targets = _checked_labels(labels, rows)
+    buffer = _Buffer()
     if width < 1:
         raise DataError("a matrix without columns cannot be written as RecordIO")
     for first in range(0, rows, chunk_rows):
@@ -138,6 +152,7 @@ def _sparse_chunks(
             np.ascontiguousarray(features.data[span], np.float32),
             None if targets is None else targets[first:last],
             width,
+            buffer,
         )
 
 
@@ -147,14 +162,22 @@ def _encode_chunk(
     values: Floats,
     targets: Floats | None,
     width: int,
+    buffer: _Buffer,
 ) -> Bytes:
     key_stream, key_starts = encode_many(keys)
     key_rows = key_starts[indptr]
     counts, key_bytes = np.diff(indptr), np.diff(key_rows)
     groups = _groups(counts, key_bytes)
+    # One value all over, as in one-hot rows, is part of the template.
+    bits = values.view(np.uint32)
+    constant = bool(bits.size) and bool((bits == bits[0]).all())
     templates = [
         _row_template(
-            int(counts[rows[0]]), int(key_bytes[rows[0]]), width, labelled=targets is not None
+            int(counts[rows[0]]),
+            int(key_bytes[rows[0]]),
+            width,
+            values[:1].tobytes() if constant else bytes(4),
+            labelled=targets is not None,
         )
         for rows in groups
     ]
@@ -163,11 +186,12 @@ def _encode_chunk(
         sizes[rows] = template.frame.size
     ends = np.cumsum(sizes)
     starts = ends - sizes
-    out = np.empty(int(ends[-1]), np.uint8)
+    out = buffer.first(int(ends[-1]))
     for rows, template in zip(groups, templates, strict=True):
         at = starts[rows]
         _put(out, at, template.frame[None, :])
-        _put(out, at + template.values_at, _runs(values, indptr[rows], template.values))
+        if not constant:
+            _put(out, at + template.values_at, _runs(values, indptr[rows], template.values))
         _put(out, at + template.keys_at, _runs(key_stream, key_rows[rows], template.key_bytes))
         if targets is not None:
             _put(out, at + template.labels_at[0], targets[rows])
@@ -215,12 +239,14 @@ def _entry(name: str, tensor: bytes) -> bytes:
     return _message(1, name.encode()) + _message(2, _message(2, tensor))
 
 
-def _row_template(count: int, key_bytes: int, width: int | None, *, labelled: bool) -> _Template:
-    """Return the record of a row with ``count`` values; a dense row has no keys and no width.
+def _row_template(
+    count: int, key_bytes: int, width: int | None, value: bytes, *, labelled: bool
+) -> _Template:
+    """Return the record of a row of ``count`` times ``value``; dense without keys and width.
 
     Packed fields are absent when they are empty.
     """
-    values = _message(1, bytes(4 * count)) if count else b""
+    values = _message(1, value * count) if count else b""
     keys = _message(2, bytes(key_bytes)) if key_bytes else b""
     shape = _message(3, encode_one(width)) if width is not None else b""
     payload = _message(1, _entry("values", values + keys + shape))
