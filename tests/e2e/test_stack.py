@@ -114,7 +114,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def airflow(state: Path) -> Iterator[Airflow]:
-    said = command(state, sys.executable, "-m", "fmrec", "up")
+    said = command(state, "make", "up")
     stack = json.loads((state / "up" / "stack.json").read_text())
     sessions = [each["pid"] for each in stack["started"]]
     assert stack["ui"] in said
@@ -124,7 +124,7 @@ def airflow(state: Path) -> Iterator[Airflow]:
         made.call("PATCH", "/api/v2/dags/fmrec_retrain", {"is_paused": False})
         yield made
     finally:
-        command(state, sys.executable, "-m", "fmrec", "down")
+        command(state, "make", "down")
         left = [p for p in psutil.pids() if psutil.pid_exists(p) and os.getsid(p) in sessions]
         alive = [p for p in left if psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
         assert alive == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -46,7 +47,7 @@ def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
         found = _dags_test(given, environ, home, work / "dag.log", console)
         failed = [task for task in found if task.state != "success"]
         if failed or not found:
-            raise FmrecError(_why(failed, home, work))
+            raise FmrecError(_why(failed, work / "dag.log"))
         published = watch.result(environment.database(home), "publish")
         report = _fetch(published, environ, report_to or state / "reports")
     shutil.rmtree(work)
@@ -87,30 +88,28 @@ def _dags_test(
         process.wait()
 
 
-def _why(failed: list[watch.Task], home: Path, work: Path) -> str:
+def _why(failed: list[watch.Task], log: Path) -> str:
     """What the failing task said last, and where the rest is."""
     names = [task.name for task in failed if task.state == "failed"]
-    said = ""
-    for log in sorted((home / "logs").rglob("attempt=*.log")) if names else []:
-        if f"task_id={names[0]}/" in str(log):
-            said = _last_error(log)
-    where = f"everything the run left is in {work}"
+    where = f"(its whole output is in {log})"
     if not names:
-        return f"the DAG run did not finish; {where}"
-    return f"task {names[0]} failed: {said or 'see its log'}\n({where})"
+        return f"the DAG run did not finish {where}"
+    said = _last_error(log.read_text(errors="replace").splitlines())
+    return f"task {names[0]} failed: {said}\n{where}"
 
 
-def _last_error(log: Path) -> str:
-    """The message of the exception that ended a task, from its JSON log."""
-    said = ""
-    for line in log.read_text(errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        for detail in entry.get("error_detail") or []:
-            said = f"{detail.get('exc_type')}: {detail.get('exc_value')}"
-    return said
+def _last_error(lines: list[str]) -> str:
+    """The message that ends the last traceback of a log, all its lines."""
+    said: list[str] = []
+    inside = False
+    for line in lines:
+        if line.startswith("Traceback"):
+            inside, said = True, []
+        elif inside and re.match(r"\d{4}-\d\d-\d\dT", line):
+            inside = False
+        elif inside and (said or not line.startswith(" ")) and line:
+            said.append(line)
+    return "\n".join(said) or "no error was logged"
 
 
 def _fetch(published: Mapping[str, Any], environ: Mapping[str, str], folder: Path) -> Path:

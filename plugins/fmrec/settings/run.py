@@ -207,17 +207,28 @@ class RunSettings:
 # Chosen on inner splits of training files only, by tools/choose_hyperparameters.py.
 RATING_DEFAULTS: dict[str, float | int] = {
     "num_factors": 32,
-    "epochs": 40,
+    "epochs": 59,
     "mini_batch_size": 200,
-    "bias_lr": 0.01,
-    "linear_lr": 0.003,
-    "factors_lr": 0.001,
-    "bias_wd": 0.01,
-    "linear_wd": 0.0001,
-    "factors_wd": 0.0003,
-    "factors_init_sigma": 0.01,
+    "bias_lr": 0.0037,
+    "linear_lr": 0.0016,
+    "factors_lr": 0.0013,
+    "bias_wd": 0.0,
+    "linear_wd": 0.000088,
+    "factors_wd": 0.00079,
+    "factors_init_sigma": 0.13,
 }
-LIKE_DEFAULTS: dict[str, float | int] = dict(RATING_DEFAULTS)
+LIKE_DEFAULTS: dict[str, float | int] = {
+    "num_factors": 8,
+    "epochs": 22,
+    "mini_batch_size": 500,
+    "bias_lr": 0.031,
+    "linear_lr": 0.0051,
+    "factors_lr": 0.00072,
+    "bias_wd": 0.0,
+    "linear_wd": 0.00001,
+    "factors_wd": 0.000052,
+    "factors_init_sigma": 0.0054,
+}
 
 
 def parse_instant(text: str) -> datetime:
