@@ -94,7 +94,7 @@ def main() -> None:
     lines = [
         "# Default hyperparameters of the adam solver",
         "",
-        *__doc__.split("\n\n")[2].splitlines(),
+        *"\n\n".join(__doc__.split("\n\n")[2:4]).splitlines(),
         "",
         f"Written by `python tools/choose_hyperparameters.py --trials {arguments.trials} "
         f"--seed {arguments.seed}` on {datetime.now(UTC):%Y-%m-%d}: {processor()}, one thread, "
