@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from fmrec.errors import FmrecError
 from fmrec.local_aws.algorithms import BUILT_IN, Algorithms
+from fmrec.local_aws.loopback import is_loopback
 from fmrec.local_aws.server import LocalAws
 
 
@@ -27,7 +27,7 @@ def main(
     Prints one line on stdout when the server is ready; everything else goes to stderr.
     """
     options = _parser().parse_args(arguments)
-    if not options.allow_remote and not _is_loopback(options.host):
+    if not options.allow_remote and not is_loopback(options.host):
         return _refuse(
             f"{options.host} is not a loopback address. The local AWS checks no credentials: "
             "whoever reaches it can run code here. Use 127.0.0.1, or say --allow-remote."
@@ -46,6 +46,7 @@ def main(
             options.port,
             options.state,
             algorithms=algorithms,
+            allow_remote=options.allow_remote,
             stop_grace=stop_grace,
         )
     except FmrecError as error:
@@ -77,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow-remote",
         action="store_true",
-        help="listen on an address that other machines reach; no credentials are checked",
+        help="listen on an address that other machines reach, and answer under any host name; "
+        "no credentials are checked",
     )
     parser.add_argument(
         "--exit-with-parent",
@@ -85,15 +87,6 @@ def _parser() -> argparse.ArgumentParser:
         help="end when standard input ends, that is with the process that holds its other side",
     )
     return parser
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _wait_for_end_of_input(ending: threading.Event) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from fmrec.local_aws.database import Database
+from fmrec.local_aws.orphan_watch import OrphanWatch
 
 Lines = Callable[[list[str]], None]
 
@@ -25,16 +26,21 @@ _THREAD_VARIABLES = (
 
 
 class ContainerLedger:
-    """Remembers the process groups that run, so that the next start can end those left over."""
+    """Remembers the process groups that run, so that none outlives a server that is killed.
 
-    def __init__(self, database: Database) -> None:
+    The watch ends them at once; the next start ends those that are left over even so.
+    """
+
+    def __init__(self, database: Database, watch: OrphanWatch) -> None:
         self._database = database
+        self._watch = watch
         database.create(
             "CREATE TABLE IF NOT EXISTS containers (pid INTEGER PRIMARY KEY, started REAL)"
         )
 
     def add(self, pid: int) -> None:
         """Remember a process that leads its own group."""
+        self._watch.add(pid)
         try:
             started = psutil.Process(pid).create_time()
         except psutil.NoSuchProcess:
@@ -44,6 +50,7 @@ class ContainerLedger:
 
     def remove(self, pid: int) -> None:
         """Forget a process that has ended."""
+        self._watch.remove(pid)
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM containers WHERE pid = ?", (pid,))
 
@@ -131,8 +138,9 @@ class Container:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._reader.join(timeout=10)
+        # At once, for the id is free to become another process's.
         self._ledger.remove(self._process.pid)
+        self._reader.join(timeout=10)
 
     def _read(self, lines: Lines) -> None:
         pipe = self._process.stdout

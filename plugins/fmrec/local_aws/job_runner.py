@@ -35,8 +35,14 @@ class JobRunner:
         self._lock = threading.Lock()
         self._jobs: dict[str, tuple[Future[None], JobControl]] = {}
 
-    def submit(self, name: str, job: Callable[[JobControl], None]) -> None:
-        """Run a job as soon as a slot is free."""
+    def submit(
+        self, name: str, job: Callable[[JobControl], None], record: Callable[[], None]
+    ) -> None:
+        """Call `record`, then run a job as soon as a slot is free.
+
+        Whoever learns of the job from what was recorded, and stops it, waits until it is in the
+        queue; no stop falls between the two. When `record` raises, nothing runs.
+        """
         control = JobControl()
 
         def run() -> None:
@@ -52,6 +58,7 @@ class JobRunner:
                     self._jobs.pop(name, None)
 
         with self._lock:
+            record()
             self._jobs[name] = (self._executor.submit(run), control)
 
     def stop(self, name: str) -> bool:

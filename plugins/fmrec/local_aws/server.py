@@ -27,7 +27,9 @@ from fmrec.local_aws.durable_s3 import DurableS3
 from fmrec.local_aws.front import Front
 from fmrec.local_aws.job_runner import JobRunner
 from fmrec.local_aws.log_groups import LogGroups
+from fmrec.local_aws.loopback import LoopbackOnly
 from fmrec.local_aws.object_files import ObjectFiles
+from fmrec.local_aws.orphan_watch import OrphanWatch
 from fmrec.local_aws.records import Records
 from fmrec.local_aws.workplace import Workplace
 
@@ -44,7 +46,8 @@ class LocalAws:
 
     `host` and `port` are where it listens (port 0: any free one), `state` is its folder, `clock`
     gives Unix seconds, `stop_grace` is the time in seconds between SIGTERM and SIGKILL of a job
-    (SageMaker's is 120), `slots` how many jobs run at once.
+    (SageMaker's is 120), `slots` how many jobs run at once. With `allow_remote`, requests may come
+    under any host name.
 
     Raises ConfigurationError when another server has the state folder or the port.
     """
@@ -56,6 +59,7 @@ class LocalAws:
         state: Path,
         *,
         algorithms: Algorithms,
+        allow_remote: bool = False,
         slots: int = 2,
         stop_grace: float = 120,
         clock: Callable[[], float] = time.time,
@@ -70,13 +74,14 @@ class LocalAws:
             Database(state / "s3.sqlite3", power_safe=True),
         )
         remembered, stored = self._databases
+        self._watch = OrphanWatch()
         self._place = Workplace(
             account=ACCOUNT,
             folder=state / "jobs",
             records=Records(remembered),
             s3=DurableS3(ACCOUNT, ObjectFiles(state / "s3", stored)),
             logs=LogGroups(ACCOUNT, remembered, clock),
-            ledger=ContainerLedger(remembered),
+            ledger=ContainerLedger(remembered, self._watch),
             runner=JobRunner(slots),
             algorithms=algorithms,
             clock=clock,
@@ -88,7 +93,7 @@ class LocalAws:
             self._server = make_server(
                 host,
                 port,
-                front,
+                LoopbackOnly(front, any_host=allow_remote),
                 threaded=True,
                 request_handler=_Handler,
                 fd=listening.fileno(),
@@ -111,6 +116,7 @@ class LocalAws:
         self._thread.join()
         self._server.server_close()
         self._place.runner.close()
+        self._watch.close()
         for database in self._databases:
             database.close()
         self._lock.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fmrec.local_aws import training_states
 from fmrec.local_aws.algorithms import metrics_of, resolve
 from fmrec.local_aws.constraints import missing
-from fmrec.local_aws.faults import ApiError, invalid, unsupported
+from fmrec.local_aws.faults import invalid, unsupported
+from fmrec.local_aws.job_admission import admit
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.records import Identity, Listing
 from fmrec.local_aws.training_run import TrainingRun
@@ -37,16 +38,8 @@ class TrainingJobs:
             "TrainingJobStatus": "InProgress",
             "CreationTime": now,
         }
-        tags = document.pop("Tags", [])
         training_states.enter(document, "Starting", now)
-        if not self._place.records.insert(identity, document, now):
-            raise ApiError(
-                "ResourceInUse",
-                "Training job names must be unique within an AWS account and region, and a "
-                f"training job with this name already exists ({identity})",
-            )
-        self._place.records.add_tags(str(identity), tags)
-        self._place.runner.submit(str(identity), TrainingRun(self._place, identity))
+        admit(self._place, identity, document, TrainingRun(self._place, identity))
         return {"TrainingJobArn": str(identity)}
 
     def describe(self, region: str, request: Document) -> Document:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -13,48 +11,23 @@ from fmrec.local_aws import training_states
 from fmrec.local_aws.algorithms import Metric, MetricReader, resolve
 from fmrec.local_aws.containers import Container, environment
 from fmrec.local_aws.faults import JobFailedError
-from fmrec.local_aws.job_runner import JobControl, ServerClosingError
+from fmrec.local_aws.job_run import JobRun
+from fmrec.local_aws.job_runner import JobControl
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.model_archive import pack
-from fmrec.local_aws.records import Identity
 from fmrec.local_aws.s3_sources import download, find, join_uri, parse_uri
 from fmrec.local_aws.training_states import End
-from fmrec.local_aws.workplace import Workplace
 
-LOG = logging.getLogger(__name__)
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 HOST = "algo-1"
 _POLL_SECONDS = 0.05
 
 
-class TrainingRun:
-    """The execution of one training job. Called once, in a thread of its own."""
-
-    def __init__(self, place: Workplace, identity: Identity) -> None:
-        self._place = place
-        self._identity = identity
-        self._folder = place.job_folder(identity)
-
-    def __call__(self, control: JobControl) -> None:
-        """Run the job to one of its ends, whatever happens."""
-        try:
-            end = self._execute(control)
-        except JobFailedError as fault:
-            self._change(partial(training_states.fail, reason=str(fault)))
-        except ServerClosingError:
-            raise
-        except Exception:
-            LOG.exception("%s failed within the local AWS", self._identity)
-            reason = "InternalServerError: We encountered an internal error. See the server's log."
-            self._change(partial(training_states.fail, reason=reason))
-        else:
-            self._change(partial(training_states.finish, end=end))
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+class TrainingRun(JobRun[End]):
+    """The execution of one training job."""
 
     def _execute(self, control: JobControl) -> End:
         document = self._change(training_states.prepare)
-        shutil.rmtree(self._folder, ignore_errors=True)
         self._enter_downloading()
         self._check_output(document)
         self._lay_out(document)
@@ -65,6 +38,12 @@ class TrainingRun:
         self._enter("Uploading")
         self._upload(document)
         return end
+
+    def _finish(self, end: End) -> None:
+        self._change(partial(training_states.finish, end=end))
+
+    def _fail(self, reason: str) -> None:
+        self._change(partial(training_states.fail, reason=reason))
 
     def _enter_downloading(self) -> None:
         def begin(document: Document, now: float) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fmrec.local_aws.algorithms import resolve
 from fmrec.local_aws.constraints import missing
-from fmrec.local_aws.faults import ApiError, invalid, unsupported
+from fmrec.local_aws.faults import invalid, unsupported
+from fmrec.local_aws.job_admission import admit
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.records import Identity, Listing
 from fmrec.local_aws.training_jobs import RESTARTED
@@ -37,15 +38,7 @@ class TransformJobs:
             "CreationTime": now,
             "LastModifiedTime": now,
         }
-        tags = document.pop("Tags", [])
-        if not self._place.records.insert(identity, document, now):
-            raise ApiError(
-                "ResourceInUse",
-                "Transform job names must be unique within an AWS account and region, and a "
-                f"transform job with this name already exists ({identity})",
-            )
-        self._place.records.add_tags(str(identity), tags)
-        self._place.runner.submit(str(identity), TransformRun(self._place, identity))
+        admit(self._place, identity, document, TransformRun(self._place, identity))
         return {"TransformJobArn": str(identity)}
 
     def describe(self, region: str, request: Document) -> Document:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import logging
-import shutil
 import time
 import zlib
 from collections import deque
@@ -12,58 +10,36 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 from fmrec.errors import DataError
 from fmrec.local_aws.algorithms import resolve
 from fmrec.local_aws.faults import JobFailedError
 from fmrec.local_aws.inference import InvocationError, Invoker, ServingContainer
-from fmrec.local_aws.job_runner import JobControl, ServerClosingError
+from fmrec.local_aws.job_run import JobRun
+from fmrec.local_aws.job_runner import JobControl
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.log_groups import LogWriter
 from fmrec.local_aws.model_archive import unpack
 from fmrec.local_aws.payloads import Strategy, assembled, payloads
-from fmrec.local_aws.records import Identity
 from fmrec.local_aws.s3_sources import SourceObject, find, join_uri, parse_uri
 from fmrec.local_aws.workplace import Workplace
 
-LOG = logging.getLogger(__name__)
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
 MEGABYTE = 1 << 20
 _POLL_SECONDS = 0.05
+
+End = Literal["Completed", "Stopped"]
 
 
 class _StoppedError(Exception):
     """The job was asked to stop."""
 
 
-class TransformRun:
-    """The execution of one batch transform job. Called once, in a thread of its own."""
+class TransformRun(JobRun[End]):
+    """The execution of one batch transform job."""
 
-    def __init__(self, place: Workplace, identity: Identity) -> None:
-        self._place = place
-        self._identity = identity
-        self._folder = place.job_folder(identity)
-
-    def __call__(self, control: JobControl) -> None:
-        """Run the job to one of its ends, whatever happens."""
-        try:
-            self._execute(control)
-        except _StoppedError:
-            self._finish("Stopped")
-        except JobFailedError as fault:
-            self._finish("Failed", str(fault))
-        except ServerClosingError:
-            raise
-        except Exception:
-            LOG.exception("%s failed within the local AWS", self._identity)
-            self._finish("Failed", "InternalServerError: We encountered an internal error.")
-        else:
-            self._finish("Completed")
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _execute(self, control: JobControl) -> None:
+    def _execute(self, control: JobControl) -> End:
         document = self._change({"TransformStartTime": self._place.now()})
         model = self._place.records.find(
             self._place.identity("model", self._identity.region, document["ModelName"])
@@ -80,15 +56,24 @@ class TransformRun:
             raise JobFailedError(
                 f"ClientError: The bucket of S3OutputPath, {bucket!r}, does not exist"
             )
-        shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         self._unpack_model(model["PrimaryContainer"])
         with ExitStack() as cleaning:
             container = self._serve(document, model["PrimaryContainer"])
             cleaning.callback(container.close)
             if not container.wait_until_healthy(control):
-                raise _StoppedError
-            self._transform_all(document, model, inputs, container, control)
+                return "Stopped"
+            try:
+                self._transform_all(document, model, inputs, container, control)
+            except _StoppedError:
+                return "Stopped"
+        return "Completed"
+
+    def _finish(self, end: End) -> None:
+        self._end(end)
+
+    def _fail(self, reason: str) -> None:
+        self._end("Failed", FailureReason=reason)
 
     def _unpack_model(self, container: Document) -> None:
         address = container.get("ModelDataUrl")
@@ -202,9 +187,9 @@ class TransformRun:
         except FileNotFoundError as error:
             raise JobFailedError(f"ClientError: {error}") from None
 
-    def _finish(self, status: str, reason: str | None = None) -> None:
+    def _end(self, status: str, **members: str) -> None:
         ended = {"TransformJobStatus": status, "TransformEndTime": self._place.now()}
-        self._change(ended if reason is None else {**ended, "FailureReason": reason})
+        self._change({**ended, **members})
 
     def _change(self, members: Document) -> Document:
         now = self._place.now()

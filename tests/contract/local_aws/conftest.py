@@ -49,7 +49,7 @@ class Server:
         self.process.wait(30)
 
 
-def spawn(*command: str, **options: Any) -> subprocess.Popen[str]:
+def spawn(*command: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if "AWS" not in name}
     return subprocess.Popen(
         [sys.executable, *command],
@@ -57,15 +57,14 @@ def spawn(*command: str, **options: Any) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        **options,
     )
 
 
 @contextmanager
-def running(state: Path, stop_grace: float = 2, **options: Any) -> Iterator[Server]:
+def running(state: Path, *arguments: str, stop_grace: float = 2) -> Iterator[Server]:
     process = spawn(
         *(str(HERE / "toy_server.py"), str(stop_grace), "--port", "0", "--state", str(state)),
-        **options,
+        *arguments,
     )
     try:
         ready = process.stdout.readline()

@@ -13,6 +13,7 @@ import pytest
 from fmrec.local_aws.__main__ import main
 from fmrec.local_aws.containers import ContainerLedger
 from fmrec.local_aws.database import Database
+from fmrec.local_aws.orphan_watch import OrphanWatch
 
 pytestmark = pytest.mark.e2e
 
@@ -47,6 +48,58 @@ def pid_of(server, job: str) -> int | None:
     return int(told[0].split()[1]) if told else None
 
 
+def group_of(pid: int) -> list[psutil.Process]:
+    return [
+        item for item in psutil.process_iter() if running(item.pid) and os.getpgid(item.pid) == pid
+    ]
+
+
+def watch_of(server) -> psutil.Process:
+    """Return the process that ends the jobs' processes when the server is killed."""
+    children = psutil.Process(server.process.pid).children()
+    (watch,) = [item for item in children if "orphan_watch" in " ".join(item.cmdline())]
+    return watch
+
+
+def test_a_killed_server_leaves_no_process(tmp_path, start, training_request, wait_for):
+    with start(tmp_path) as server:
+        server.client("s3").create_bucket(Bucket="bucket")
+        sagemaker = server.client("sagemaker")
+        for name in ("stopping", "running"):
+            sagemaker.create_training_job(
+                **training_request(name, "bucket", seconds=600, ignore_sigterm=1, child=1)
+            )
+        pids = [
+            wait_for(lambda name=name: pid_of(server, name)) for name in ("stopping", "running")
+        ]
+        sagemaker.stop_training_job(TrainingJobName="stopping")
+        left = [item for pid in pids for item in group_of(pid)]
+        assert len(left) == 4
+        left.append(watch_of(server))
+        # The signals that end everything of a terminal or a service do not end the watch early.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            left[-1].send_signal(number)
+        server.kill()
+        wait_for(lambda: not [item for item in left if running(item.pid)])
+
+
+def test_the_watch_kills_the_groups_that_are_still_listed():
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    listed, removed, never = (subprocess.Popen(sleep, start_new_session=True) for _ in range(3))
+    try:
+        watch = OrphanWatch()
+        watch.add(removed.pid)
+        watch.add(listed.pid)
+        watch.remove(removed.pid)
+        watch.close()
+        assert listed.wait(10) == -signal.SIGKILL
+        assert (removed.poll(), never.poll()) == (None, None)
+    finally:
+        for process in (listed, removed, never):
+            process.kill()
+            process.wait()
+
+
 def test_kill_in_mid_training(tmp_path, start, training_request, finished, wait_for):
     with start(tmp_path, stop_grace=120) as server:
         s3, sagemaker = server.client("s3"), server.client("sagemaker")
@@ -62,12 +115,9 @@ def test_kill_in_mid_training(tmp_path, start, training_request, finished, wait_
         wait_for(lambda: pid_of(server, "stopping"))
         sagemaker.stop_training_job(TrainingJobName="stopping")
         sagemaker.create_training_job(**training_request("queued", "kept", seconds=600))
-        group = [
-            item
-            for item in psutil.process_iter()
-            if running(item.pid) and os.getpgid(item.pid) == pid
-        ]
+        group = group_of(pid)
         assert len(group) == 2
+        watch_of(server).kill()  # then what the server leaves behind lives until the next start
         server.kill()
         assert running(pid)
 
@@ -99,7 +149,8 @@ def test_a_process_that_took_over_a_left_over_id_is_no_target(tmp_path):
     )
     try:
         database = Database(tmp_path / "sagemaker.sqlite3", power_safe=False)
-        ledger = ContainerLedger(database)
+        watch = OrphanWatch()
+        ledger = ContainerLedger(database, watch)
         ledger.add(stranger.pid)
         with database.transaction() as connection:
             connection.execute("UPDATE containers SET started = started - 100")
@@ -108,6 +159,7 @@ def test_a_process_that_took_over_a_left_over_id_is_no_target(tmp_path):
         ledger.add(stranger.pid)
         assert ledger.end_left_over() == [stranger.pid]
         assert stranger.wait(10) == -signal.SIGKILL
+        watch.close()
         database.close()
     finally:
         stranger.kill()
