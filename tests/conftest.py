@@ -14,7 +14,8 @@ def clean_environ() -> Iterator[None]:
     """No test sees the developer's AWS settings, and none leaves its own behind."""
     before = dict(os.environ)
     for name in before:
-        if name.startswith(("AWS_", "FMREC_")) and name != "FMREC_DATA_DIR":
+        ours = name.startswith("FMREC_") and name != "FMREC_DATA_DIR"
+        if ours or name.startswith(("AWS_", "AIRFLOW_CONN_")):
             del os.environ[name]
     # Dummy keys and a closed port: a client made by mistake reaches nothing.
     os.environ.update(

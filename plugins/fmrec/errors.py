@@ -24,7 +24,11 @@ class FormatError(DataError):
 
 
 class StoreError(FmrecError):
-    """An object is missing, or would be overwritten with different content."""
+    """An object is missing or was altered."""
+
+
+class ConflictError(StoreError):
+    """An object would be overwritten with different content."""
 
 
 class JobError(FmrecError):
@@ -35,9 +39,20 @@ class AlgorithmError(JobError):
     """The algorithm refused its parameters or its data."""
 
 
+class JobStoppedError(JobError):
+    """A SageMaker job was stopped: by hand, by a killed task, or at its time limit."""
+
+
 class EvaluationError(FmrecError):
     """Predictions and events do not belong together."""
 
 
 # A second attempt would meet the same failure; the others may be a matter of the moment.
-PERMANENT = (ConfigurationError, DataError, AlgorithmError, EvaluationError)
+PERMANENT = (
+    ConfigurationError,
+    DataError,
+    ConflictError,
+    AlgorithmError,
+    JobStoppedError,
+    EvaluationError,
+)

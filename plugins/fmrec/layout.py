@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,13 +14,13 @@ from fmrec.errors import ConfigurationError
 from fmrec.settings import Deployment, RunSettings, parse_instant
 
 
-def run_key(run_id: str, as_of: datetime) -> str:
+def run_key(as_of: datetime, *identity: str) -> str:
     """The run's name in keys and job names, e.g. "19980308T000000Z-1c2d3e4f".
 
     It starts with `as_of` (aware, UTC), so keys sort by the day they describe, and ends in a
-    hash of the Airflow run id, so two runs for one day stay apart.
+    hash of what else tells runs apart, so that two runs for one day share no key and no job.
     """
-    digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
+    digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:8]
     return f"{as_of:%Y%m%dT%H%M%SZ}-{digest}"
 
 
@@ -109,9 +110,15 @@ class Run:
 
     @classmethod
     def of(cls, run_id: str, as_of: datetime, settings: RunSettings, deployment: Deployment) -> Run:
-        """The run that Airflow calls `run_id`, describing the moment `as_of` (aware)."""
+        """The run that Airflow calls `run_id`, describing the moment `as_of` (aware).
+
+        A run repeated with other settings is another run. Bucket and prefix count too: job
+        names are shared by everyone in an AWS account.
+        """
         as_of = parse_instant(as_of.isoformat())
-        layout = Layout(deployment.bucket, deployment.prefix, run_key(run_id, as_of))
+        bucket, prefix = deployment.bucket, deployment.prefix
+        told = json.dumps(asdict(settings), sort_keys=True)
+        layout = Layout(bucket, prefix, run_key(as_of, run_id, bucket, prefix, told))
         return cls(run_id, as_of, settings, layout)
 
     def to_xcom(self) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 What the provider lacks and these add: the request is made from the run and from what the task
 before returned; a job that ended `Stopped` fails the task (the provider counts it as a success
-when it does not print the log); the result is a handful of fields instead of the whole Describe
-response; the job is stopped when the task is killed from Airflow.
+when it does not print the log); a failed job raises an error that says whether repeating it could
+help; the result is a handful of fields instead of the whole Describe response; the job is stopped
+when the running task is killed from Airflow (while a task is deferred, nothing runs that could).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import ClientError
 
 from fmrec import jobs
-from fmrec.errors import AlgorithmError, ConfigurationError, JobError
+from fmrec.errors import AlgorithmError, ConfigurationError, JobError, JobStoppedError
 from fmrec.layout import Run
 from fmrec.settings import Deployment
 
@@ -59,6 +60,7 @@ class _JobOperator(SageMakerBaseOperator):
 
     name_key: str
     status_key: str
+    run: Any
 
     @abstractmethod
     def request(self, attempt: int) -> dict[str, Any]:
@@ -77,22 +79,38 @@ class _JobOperator(SageMakerBaseOperator):
         deployment = Deployment.of(os.environ)
         self.check_interval = deployment.poll_seconds
         self.config = self.request(context["ti"].try_number)
+        # When deferred, the trigger must outlast the job's own limit.
+        limit = Run.from_xcom(self.run).settings.max_runtime_minutes * 60
+        self.max_attempts = limit // self.check_interval + 60
         try:
             super().execute(context)
         except AirflowException:
-            # The provider has one kind of error for everything; the ended job says which it was.
-            name = self.config[self.name_key]
-            if self.describe(name)[self.status_key] in {"Failed", "Stopped"}:
-                self.summary(name)
+            self._raise_what_ended(self.config[self.name_key])
             raise
         return self.summary(self.config[self.name_key])
 
     def execute_complete(
         self, context: Context, event: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Go on after a deferral."""
-        super().execute_complete(context, event)  # type: ignore[misc]
+        """Go on after a deferral, in a process that knows no more than the event."""
+        try:
+            super().execute_complete(context, event)  # type: ignore[misc]
+        except (AirflowException, RuntimeError):
+            self._raise_what_ended((event or {}).get("job_name", ""))
+            raise
         return self.summary((event or {})["job_name"])
+
+    def _raise_what_ended(self, name: str) -> None:
+        """Raise the error of an ended job: the provider has one kind for everything.
+
+        Returns when the job did not end badly, or was never made.
+        """
+        try:
+            status = self.describe(name)[self.status_key]
+        except ClientError:
+            return
+        if status in {"Failed", "Stopped"}:
+            self.summary(name)
 
     def summary(self, name: str) -> dict[str, Any]:
         """A few facts about an ended job, for XCom. Raises JobError unless it is Completed."""
@@ -100,9 +118,11 @@ class _JobOperator(SageMakerBaseOperator):
         status = description[self.status_key]
         if status != "Completed":
             reason = description.get("FailureReason") or description.get("SecondaryStatus", "")
+            kind = JobStoppedError if status == "Stopped" else JobError
             # So AWS begins the reason when the container, not the service, has failed.
-            refused = reason.startswith(("AlgorithmError", "ClientError"))
-            raise (AlgorithmError if refused else JobError)(
+            if reason.startswith(("AlgorithmError", "ClientError")):
+                kind = AlgorithmError
+            raise kind(
                 f"SageMaker job {name} ended as {status} ({reason or 'no reason given'}); its log "
                 "in CloudWatch says more. Mend the cause, then clear this task: the job starts "
                 "again under a new name"
@@ -140,8 +160,6 @@ class TrainingOperator(_JobOperator, SageMakerTrainingOperator):
     def request(self, attempt: int) -> dict[str, Any]:
         """CreateTrainingJob."""
         run = Run.from_xcom(self.run)
-        # When deferred, the trigger must outlast the job's own limit.
-        self.max_attempts = run.settings.max_runtime_minutes * 60 // self.check_interval + 60
         return jobs.training_request(run, Deployment.of(os.environ), self.channels, attempt)
 
     def describe(self, name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from botocore.exceptions import ClientError
 
-from fmrec.errors import StoreError
+from fmrec.errors import ConflictError, StoreError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,26 +29,41 @@ class Store:
         """Write an object and return its SHA-256 (hex).
 
         Writing the same bytes again changes nothing, so a retried task may repeat itself.
-        Raises StoreError when the key holds other bytes, unless `replace` is set.
+        Raises ConflictError when the key holds other bytes, unless `replace` is set.
         """
         digest = hashlib.sha256(data).hexdigest()
-        there = None if replace else self._checksum(key)
-        if there == digest:
-            return digest
-        if there is not None:
-            raise StoreError(
-                f"s3://{self.bucket}/{key} already holds other bytes (SHA-256 {there[:12]}, now "
-                f"{digest[:12]}): the code or the source changed since this run first wrote it. "
-                "Trigger a new run instead of repeating this one."
-            )
-        self._client.put_object(
-            Bucket=self.bucket,
-            Key=key,
-            Body=data,
-            ContentType=_content_type(key),
-            Metadata={_CHECKSUM: digest},
-        )
+        if not self._create(key, data, digest, replace=replace) and self._checksum(key) != digest:
+            raise self._conflict(key)
         return digest
+
+    def _create(self, key: str, data: bytes, digest: str, *, replace: bool) -> bool:
+        """Write unless the key is taken, in one step of S3's own; says whether it was written."""
+        condition: Any = {} if replace else {"IfNoneMatch": "*"}
+        try:
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=data,
+                ContentType=_content_type(key),
+                Metadata={_CHECKSUM: digest},
+                **condition,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "PreconditionFailed":
+                return False
+            raise
+        return True
+
+    def _conflict(self, key: str) -> ConflictError:
+        return ConflictError(
+            f"s3://{self.bucket}/{key} already holds something else: the code or the source "
+            "changed since this run first wrote it, and later tasks may have read it. Trigger a "
+            "new run instead, or delete the objects of this one and clear all of its tasks."
+        )
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if there is one."""
+        self._client.delete_object(Bucket=self.bucket, Key=key)
 
     def get(self, key: str) -> bytes:
         """The bytes of an object. Raises StoreError when it is missing or altered."""
@@ -89,14 +104,25 @@ class Store:
         )
 
     def put_table(self, key: str, table: pd.DataFrame) -> str:
-        """Write a table as Parquet and return the SHA-256 of the file."""
+        """Write a table as Parquet and return the SHA-256 of the file.
+
+        An equal table under the key is left as it is, though another version of the libraries
+        would write other bytes. Raises ConflictError when the key holds another table.
+        """
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
-        return self.put(key, buffer.getvalue())
+        data = buffer.getvalue()
+        digest = hashlib.sha256(data).hexdigest()
+        if self._create(key, data, digest, replace=False):
+            return digest
+        there = self.get(key)
+        if not _read(there).equals(_read(data)):
+            raise self._conflict(key)
+        return hashlib.sha256(there).hexdigest()
 
     def get_table(self, key: str) -> pd.DataFrame:
         """Read a table that `put_table` wrote."""
-        return pd.read_parquet(io.BytesIO(self.get(key)))
+        return _read(self.get(key))
 
     def _checksum(self, key: str) -> str | None:
         """The stored checksum; None when there is no such object, "" when it carries none."""
@@ -107,6 +133,10 @@ class Store:
                 return None
             raise
         return str(head["Metadata"].get(_CHECKSUM, ""))
+
+
+def _read(data: bytes) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(data))
 
 
 def _content_type(key: str) -> str:

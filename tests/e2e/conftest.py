@@ -23,10 +23,27 @@ def ours() -> dict[int, str]:
             at_home = process.environ().get("VIRTUAL_ENV", "") + line
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-        words = ("fmrec.local_aws", "fmrec.fm", "airflow scheduler", "airflow api", "dags test")
+        words = (
+            "fmrec.local_aws",
+            "orphan_watch",
+            "fmrec.fm",
+            "airflow scheduler",
+            "airflow api",
+            "dags test",
+        )
         if str(Path(sys.prefix)) in at_home and any(word in line for word in words):
             found[process.pid] = line
     return found
+
+
+@pytest.fixture(scope="session")
+def plain_environ() -> dict[str, str]:
+    """The environment of a person who has said nothing of AWS or Airflow."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "AIRFLOW_"))
+    }
 
 
 @pytest.fixture
@@ -39,10 +56,11 @@ def nothing_left_running() -> Iterator[None]:
 
 
 @pytest.fixture
-def fmrec(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def fmrec(
+    tmp_path: Path, plain_environ: dict[str, str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`python -m fmrec …` as a person would run it: no AWS named, an empty cache."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environ["FMREC_CACHE_DIR"] = str(tmp_path / "cache")
+    environ = plain_environ | {"FMREC_STATE_DIR": str(tmp_path / "state")}
 
     def call(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -18,8 +18,6 @@ import boto3
 import psutil
 import pytest
 
-from fmrec.cli import environment
-
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
@@ -69,15 +67,18 @@ class Airflow:
         path = f"/{run}/taskInstances/{task}/xcomEntries/return_value?deserialize=true"
         return self.runs(path)["value"]
 
-    def training_job(self, run: str) -> str | None:
-        """The secondary status of the run's training job, once it trains."""
-        client = boto3.client(
-            "sagemaker",
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,
             endpoint_url=self.aws,
             region_name="us-east-1",
             aws_access_key_id="local",
             aws_secret_access_key="local",
         )
+
+    def training_job(self, run: str) -> str | None:
+        """The secondary status of the run's training job, once it trains."""
+        client = self.client("sagemaker")
         key = self.result(run, "plan")["layout"]["run"]
         jobs = client.list_training_jobs(NameContains=key)["TrainingJobSummaries"]
         for job in jobs:
@@ -87,7 +88,7 @@ class Airflow:
         return None
 
     def object(self, key: str) -> bytes:
-        client = environment.s3_client(environment.local_aws(self.aws))
+        client = self.client("s3")
         return client.get_object(Bucket="fmrec", Key=key)["Body"].read()
 
     def report(self, run: str) -> dict[str, Any]:
@@ -96,10 +97,8 @@ class Airflow:
         return content
 
 
-def command(state: Path, *words: str) -> str:
+def command(environ: dict[str, str], *words: str) -> str:
     """Run a command of the checkout; its output."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    environ |= {"FMREC_SOURCE": "sample", "FMREC_STATE_DIR": str(state)}
     answer = subprocess.run(
         words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240, check=False
     )
@@ -113,18 +112,23 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def airflow(state: Path) -> Iterator[Airflow]:
-    said = command(state, "make", "up")
+def environ(state: Path, plain_environ: dict[str, str]) -> dict[str, str]:
+    return plain_environ | {"FMREC_SOURCE": "sample", "FMREC_STATE_DIR": str(state)}
+
+
+@pytest.fixture(scope="module")
+def airflow(state: Path, environ: dict[str, str]) -> Iterator[Airflow]:
+    said = command(environ, "make", "up")
     stack = json.loads((state / "up" / "stack.json").read_text())
     sessions = [each["pid"] for each in stack["started"]]
     assert stack["ui"] in said
     assert stack["password"] in said
     try:
-        made = Airflow(stack)
-        made.call("PATCH", "/api/v2/dags/fmrec_retrain", {"is_paused": False})
-        yield made
+        words = ["airflow", "dags", "unpause", "fmrec_retrain", "--yes"]
+        command(environ, sys.executable, "-m", "fmrec", *words)
+        yield Airflow(stack)
     finally:
-        command(state, "make", "down")
+        command(environ, "make", "down")
         left = [p for p in psutil.pids() if psutil.pid_exists(p) and os.getsid(p) in sessions]
         alive = [p for p in left if psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
         assert alive == []
@@ -178,12 +182,12 @@ def test_a_killed_task_is_retried_to_the_right_report(airflow: Airflow) -> None:
     assert one["recommendations"] == two["recommendations"]
 
 
-def test_a_week_of_march_1998(airflow: Airflow, state: Path) -> None:
+def test_a_week_of_march_1998(airflow: Airflow, environ: dict[str, str]) -> None:
     """Each backfilled day is rebuilt from what was known then, and from nothing later."""
     source = "ml-100k" if os.environ.get("FMREC_DATA_DIR") else "sample"
     conf = json.dumps({"source": source, "epochs": 3})
     command(
-        state, sys.executable, "-m", "fmrec", "airflow", "backfill", "create",
+        environ, sys.executable, "-m", "fmrec", "airflow", "backfill", "create",
         "--dag-id", "fmrec_retrain", "--from-date", "1998-03-01", "--to-date", "1998-03-07",
         "--max-active-runs", "2", "--dag-run-conf", conf,
     )  # fmt: skip

@@ -23,7 +23,7 @@ CHANNELS = {
     "training": {"train": "s3://b/t/", "test": "s3://b/v/"},
     "score": "s3://b/s/",
 }
-DEPLOYMENT = Deployment.of({"FMREC_ROLE_ARN": "arn:aws:iam::111122223333:role/jobs"})
+DEPLOYMENT = Deployment(bucket="b", role_arn="arn:aws:iam::111122223333:role/jobs")
 
 
 def run(**params: object) -> Run:

@@ -18,12 +18,12 @@ NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
 
 def layout(run_id: str = "scheduled__1998-03-08", as_of: datetime = DAY) -> Layout:
-    return Layout("bucket", "some/prefix", run_key(run_id, as_of))
+    return Layout("bucket", "some/prefix", run_key(as_of, run_id))
 
 
 def test_run_keys_sort_by_the_moment_they_describe() -> None:
     days = [DAY + timedelta(days=n, seconds=n) for n in range(40)]
-    keys = [run_key(f"run {n}", day) for n, day in enumerate(days)]
+    keys = [run_key(day, f"run {n}") for n, day in enumerate(days)]
     assert sorted(keys) == keys
 
 
@@ -42,9 +42,22 @@ def test_job_names_are_what_sagemaker_takes(kind: str, attempt: int) -> None:
     assert NAME.fullmatch(name)
 
 
+def made(run_id: str = "r", bucket: str = "b", **params: object) -> str:
+    deployment = Deployment(bucket=bucket, role_arn="arn")
+    return Run.of(run_id, DAY, RunSettings.of(params), deployment).layout.run
+
+
+def test_a_run_is_told_apart_by_its_id_its_settings_and_its_place() -> None:
+    keys = [made(), made("other"), made(bucket="elsewhere"), made(seed=2)]
+    assert len(set(keys)) == len(keys)
+    assert made() == made()
+
+
 def test_a_run_survives_xcom() -> None:
     elsewhere = DAY.astimezone(timezone(timedelta(hours=5)))
-    run = Run.of("r", elsewhere, RunSettings.of({"split": "u1"}), Deployment.of({}))
+    run = Run.of(
+        "r", elsewhere, RunSettings.of({"split": "u1"}), Deployment(bucket="b", role_arn="arn")
+    )
     again = Run.from_xcom(json.loads(json.dumps(run.to_xcom())))
     assert again == run
     assert again.layout.run.startswith("19980308T000000Z-")

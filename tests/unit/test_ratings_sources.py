@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fmrec.errors import ConfigurationError, DataError
-from fmrec.ratings import find_archive, load, offline_sources
+from fmrec.ratings import find_archive, load
 from fmrec.ratings.archive import Archive, digest
 
 
@@ -25,13 +25,11 @@ def test_the_data_folder_comes_before_the_cache(tmp_path: Path) -> None:
     for folder in (data_dir, cache_dir):
         folder.mkdir()
     assert find_archive("ml-100k", data_dir, cache_dir) is None
-    assert offline_sources(data_dir, cache_dir) == ("sample",)
     (cache_dir / "ml-100k.zip").touch()
     assert find_archive("ml-100k", data_dir, cache_dir) == cache_dir / "ml-100k.zip"
     assert find_archive("ml-100k", None, cache_dir) == cache_dir / "ml-100k.zip"
     (data_dir / "ml-100k.zip").touch()
     assert find_archive("ml-100k", data_dir, cache_dir) == data_dir / "ml-100k.zip"
-    assert offline_sources(data_dir, cache_dir) == ("ml-100k", "sample")
 
 
 def packed(path: Path, **files: bytes) -> Archive:

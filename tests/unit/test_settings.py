@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from fmrec import settings
+from fmrec import events, ratings, settings
 from fmrec.cli.main import _parser
 from fmrec.errors import ConfigurationError
 from fmrec.settings import Deployment, RunSettings
@@ -34,6 +34,7 @@ from fmrec.settings import Deployment, RunSettings
         ({"test_fraction": 0.5, "validation_fraction": 0.5}, r"leave no training events"),
         ({"as_of": "yesterday"}, r"as_of: 'yesterday' is not a date or time; write it as"),
         ({"instance_type": "t2.micro"}, r"instance_type: 't2.micro' .* text like ml.m5.large"),
+        ({"instance_type": "ml.m5.large\n"}, r"text like ml.m5.large"),
         ({"source": 3}, r"source: 3 is not text"),
     ],
 )
@@ -87,6 +88,15 @@ def test_every_setting_is_an_option() -> None:
         assert f"--{each.name.replace('_', '-')}" in options
 
 
+def test_choices_are_what_the_rooms_implement() -> None:
+    made = settings.params({})
+    assert set(made["source"]["enum"]) == set(ratings.SOURCES)
+    assert set(made["split"]["enum"]) == set(ratings.SPLITS)
+    assert tuple(made["unknown_ids"]["enum"]) == events.POLICIES
+    assert tuple(made["order"]["enum"]) == events.ORDERS
+    assert tuple(made["objective"]["enum"]) == events.OBJECTIVES
+
+
 def test_the_environment_changes_a_default_and_is_checked() -> None:
     assert settings.params({"FMREC_SOURCE": "sample"})["source"]["default"] == "sample"
     with pytest.raises(ConfigurationError, match=r"variable FMREC_EPOCHS: parameter epochs: 'x'"):
@@ -108,6 +118,7 @@ def test_moments_are_utc(text: str, expected: datetime) -> None:
 def test_a_deployment_is_what_the_environment_says() -> None:
     made = Deployment.of(
         {
+            "FMREC_ROLE_ARN": "arn",
             "FMREC_BUCKET": "b",
             "FMREC_PREFIX": "/a/b/",
             "FMREC_POLL_SECONDS": "2",
@@ -120,6 +131,11 @@ def test_a_deployment_is_what_the_environment_says() -> None:
         2,
         Path("/d"),
     )
-    assert Deployment.of({}).data_dir is None
+    needed = {"FMREC_BUCKET": "b", "FMREC_ROLE_ARN": "arn"}
+    assert Deployment.of(needed).data_dir is None
     with pytest.raises(ConfigurationError, match="FMREC_POLL_SECONDS: '0' is not a whole number"):
-        Deployment.of({"FMREC_POLL_SECONDS": "0"})
+        Deployment.of(needed | {"FMREC_POLL_SECONDS": "0"})
+    for name in needed:
+        rest = {key: value for key, value in needed.items() if key != name}
+        with pytest.raises(ConfigurationError, match=f"variable {name} is not set"):
+            Deployment.of(rest)

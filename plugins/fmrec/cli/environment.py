@@ -7,17 +7,17 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import boto3
 
 from fmrec.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from fmrec.settings import Deployment
 
 REGION = "us-east-1"
-
+_LOOPBACK = ("127.0.0.1", "localhost")
+_BUCKET = "fmrec"
+_ROLE = "arn:aws:iam::123456789012:role/fmrec-local"
 # Whoever sets one of these has said which AWS a run shall use.
 _NAMED_BY = ("AWS_ENDPOINT_URL", "AIRFLOW_CONN_AWS_DEFAULT")
 
@@ -34,7 +34,9 @@ def checkout() -> Path:
 
 def state_folder(root: Path) -> Path:
     """Where a laptop keeps databases, logs and reports: FMREC_STATE_DIR, else var/ of `root`."""
-    return Path(os.environ.get("FMREC_STATE_DIR") or root / "var").absolute()
+    folder = Path(os.environ.get("FMREC_STATE_DIR") or root / "var").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def names_an_aws(environ: Mapping[str, str]) -> bool:
@@ -44,6 +46,16 @@ def names_an_aws(environ: Mapping[str, str]) -> bool:
     spend money with them.
     """
     return any(environ.get(name) for name in _NAMED_BY)
+
+
+def isolate() -> None:
+    """Forget, in this process and all it starts, whatever could lead to another AWS or Airflow.
+
+    Connections, remote logging, an executor, a profile: a developer's shell may hold any of them.
+    """
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "AIRFLOW_")):
+            del os.environ[name]
 
 
 def local_aws(endpoint: str) -> dict[str, str]:
@@ -61,41 +73,40 @@ def local_aws(endpoint: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "FMREC_BUCKET": _BUCKET,
+        "FMREC_ROLE_ARN": _ROLE,
         "FMREC_POLL_SECONDS": "1",
     }
 
 
-def s3_client(environ: Mapping[str, str]) -> S3Client:
-    """An S3 client for the AWS that `environ` names, as Airflow would make it.
+def named_aws(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a run needs beside the AWS that the environment names.
 
-    Raises ConfigurationError when the connection is not in its JSON form.
+    An endpoint on this machine is a local AWS, and needs no more than its address.
     """
-    text = environ.get("AIRFLOW_CONN_AWS_DEFAULT", "{}")
-    try:
-        connection = json.loads(text)
-    except ValueError:
-        raise ConfigurationError(
-            "AIRFLOW_CONN_AWS_DEFAULT must be JSON here, such as "
-            '{"conn_type": "aws", "extra": {"region_name": "us-east-1"}}'
-        ) from None
-    extra = connection.get("extra", {})
-    session = boto3.Session(
-        aws_access_key_id=connection.get("login"),
-        aws_secret_access_key=connection.get("password"),
-        region_name=extra.get("region_name", environ.get("AWS_DEFAULT_REGION", REGION)),
-    )
-    return session.client(
-        "s3", endpoint_url=extra.get("endpoint_url") or environ.get("AWS_ENDPOINT_URL")
-    )
+    endpoint = environ.get("AWS_ENDPOINT_URL", "")
+    if urlsplit(endpoint).hostname not in _LOOPBACK:
+        return {}
+    given = {name: environ[name] for name in local_aws(endpoint) if environ.get(name)}
+    return local_aws(endpoint) | given
 
 
-def without_aws(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment less whatever could lead a client to another AWS or another account."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith("AWS_") and name not in _NAMED_BY
-    }
+def make_bucket(environ: Mapping[str, str]) -> None:
+    """Make the bucket of a local AWS, unless it is there.
+
+    The client takes nothing from this process's own environment: endpoint and keys are `environ`'s.
+    """
+    endpoint = environ["AWS_ENDPOINT_URL"]
+    if urlsplit(endpoint).hostname not in _LOOPBACK:
+        return
+    client = boto3.Session(
+        aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environ["AWS_SECRET_ACCESS_KEY"],
+        region_name=environ["AWS_DEFAULT_REGION"],
+    ).client("s3", endpoint_url=endpoint)
+    bucket = Deployment.of(environ).bucket
+    if bucket not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
+        client.create_bucket(Bucket=bucket)
 
 
 def airflow(root: Path, home: Path) -> dict[str, str]:
@@ -106,17 +117,27 @@ def airflow(root: Path, home: Path) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(root / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         # Workers are forked in advance; the default of 32 would hold 300 MB for nothing.
         "AIRFLOW__CORE__PARALLELISM": "4",
         # Fast triggers race with the LocalExecutor (apache/airflow#72716).
         "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "False",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "AIRFLOW__LOGGING__REMOTE_LOGGING": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "FMREC_CACHE_DIR": os.environ.get("FMREC_CACHE_DIR") or str(state_folder(root) / "cache"),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(root / "plugins"),
         "PYTHONUNBUFFERED": "1",
+        **without_proxy(os.environ),
     }
+
+
+def without_proxy(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that keep calls to this machine away from a proxy, whatever else they exempt."""
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = ",".join([*filter(None, [exempt]), *_LOOPBACK])
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def database(home: Path) -> Path:

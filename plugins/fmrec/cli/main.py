@@ -16,15 +16,14 @@ from fmrec.settings import RunSettings, default_of, describe_limits, env_name
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code is 0 only when it succeeded."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
     try:
+        given = _parser().parse_args(arguments)
         return int(given.command(given))
     except FmrecError as error:
         print(f"fmrec: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("fmrec: interrupted; everything it had started is ended", file=sys.stderr)
+        print("fmrec: interrupted", file=sys.stderr)
         return 130
 
 

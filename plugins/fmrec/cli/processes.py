@@ -19,20 +19,91 @@ from fmrec.errors import FmrecError
 def start(
     command: Sequence[str], environ: Mapping[str, str], log: Path, *, piped: bool = False
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in a session of its own, its output appended to the file `log`.
+    """Start `python -m command…` in a session of its own, its output appended to the file `log`.
 
     `piped`: its standard input and output are pipes of this process instead.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
-            command,
+            [sys.executable, "-m", *command],
             env=dict(environ),
             start_new_session=True,
             stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
             stdout=subprocess.PIPE if piped else output,
             stderr=output,
         )
+
+
+@contextmanager
+def tied(
+    command: Sequence[str], environ: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m command…` for the time of a `with` block, its output in `log`.
+
+    However the block is left, all of the command's session is ended, also when this process is
+    killed outright.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fmrec.cli.tied", sys.executable, "-m", *command],
+            env=dict(environ),
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        end(process.pid)
+        process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+@contextmanager
+def private_local_aws(state: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """A local AWS for the time of a `with` block; gives its endpoint.
+
+    It watches its standard input, so it ends even when this process is killed outright.
+    """
+    log = state.with_name(state.name + ".log")
+    command = ["fmrec.local_aws", "--port", "0", "--exit-with-parent", "--state", str(state)]
+    process = start(command, environ, log, piped=True)
+    try:
+        yield _endpoint(process, log)
+    finally:
+        end(process.pid)
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def _endpoint(process: subprocess.Popen[bytes], log: Path) -> str:
+    """The address in the ready line of a local AWS that was just started."""
+    line = process.stdout.readline().decode() if process.stdout else ""
+    for word in line.replace(",", " ").split():
+        if word.startswith("http://"):
+            return word
+    tail = log.read_text(errors="replace").splitlines()[-15:]
+    raise FmrecError("\n".join(["the local AWS did not start:", *tail]))
+
+
+def started_at(pid: int) -> float:
+    """When a process began, in seconds since the epoch: with its id, enough to know it again."""
+    return float(psutil.Process(pid).create_time())
+
+
+def alive(session: int, began: float) -> bool:
+    """Whether the session that a process of that id and time leads still has a living member."""
+    living = members(session)
+    # Start times derive from the clock at boot, which may be adjusted by fractions. A session
+    # whose leader has ended keeps its number from being given away.
+    leaders = [process for process in living if process.pid == session]
+    return bool(living) and all(abs(each.create_time() - began) < 2 for each in leaders)
 
 
 def members(session: int) -> list[psutil.Process]:
@@ -57,8 +128,7 @@ def end(session: int, *, grace: float = 15.0) -> None:
         (signal.SIGTERM, True),
         (signal.SIGKILL, True),
     ):
-        living = members(session)
-        for process in living:
+        for process in members(session):
             if everyone or process.pid == session:
                 try:
                     process.send_signal(number)
@@ -71,36 +141,3 @@ def end(session: int, *, grace: float = 15.0) -> None:
             return
     left = ", ".join(str(process.pid) for process in members(session))
     raise FmrecError(f"processes {left} did not end; end them by hand")
-
-
-@contextmanager
-def private_local_aws(state: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """A local AWS for the time of a `with` block; gives its endpoint.
-
-    It watches its standard input, so it ends even when this process is killed outright.
-    """
-    log = state.with_name(state.name + ".log")
-    command = [sys.executable, "-m", "fmrec.local_aws", "--port", "0", "--exit-with-parent"]
-    process = start([*command, "--state", str(state)], environ, log, piped=True)
-    try:
-        yield _endpoint(process, log)
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-        end(process.pid)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def _endpoint(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The address in the ready line of a local AWS that was just started."""
-    line = process.stdout.readline().decode() if process.stdout else ""
-    for word in line.replace(",", " ").split():
-        if word.startswith("http://"):
-            return word
-    raise FmrecError(f"the local AWS did not start; its log is {log}:\n{_tail(log)}")
-
-
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else ""

@@ -7,20 +7,19 @@ import os
 import re
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich.console import Console
 
 from fmrec.cli import environment, processes, sources, watch
 from fmrec.errors import FmrecError
 from fmrec.evaluation import table
-from fmrec.settings import Deployment, RunSettings
-from fmrec.store import Store
+from fmrec.settings import Deployment
 
 DAG = "fmrec_retrain"
 
@@ -29,68 +28,64 @@ def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
     """Run `fmrec_retrain` once and return the path of the report.json it left.
 
     `params` are the Params that were given; the others keep their defaults. Raises FmrecError
-    when the run fails, with the failing task's error.
+    when the run fails, with the failing task's error. Whatever was started is ended, however
+    this function is left.
     """
     root = environment.checkout()
     state = environment.state_folder(root)
-    console = Console(stderr=False)
-    RunSettings.of(params)
-    given = dict(params)
-    with ExitStack() as stack:
-        stack.enter_context(_ending_on_signals())
-        work = Path(tempfile.mkdtemp(prefix="run-", dir=_made(state)))
-        environ = _environ(root, work, stack, console)
-        if "source" not in given and not environ.get("FMREC_SOURCE"):
-            given["source"] = sources.best(environ, console)
-        home = work / "airflow"
-        _migrate(environ, work / "migrate.log")
-        found = _dags_test(given, environ, home, work / "dag.log", console)
-        failed = [task for task in found if task.state != "success"]
-        if failed or not found:
-            raise FmrecError(_why(failed, work / "dag.log"))
-        published = watch.result(environment.database(home), "publish")
-        report = _fetch(published, environ, report_to or state / "reports")
-    shutil.rmtree(work)
+    console = Console()
+    work = Path(tempfile.mkdtemp(prefix="run-", dir=state))
+    log = work / "dag.log"
+    try:
+        with _leaving_on_signals(), ExitStack() as stack:
+            environ = _environ(root, work, stack, console)
+            given = dict(params)
+            if "source" not in given and not environ.get("FMREC_SOURCE"):
+                given["source"] = sources.best(environ, console)
+            with processes.tied(["airflow", "db", "migrate"], environ, log) as migration:
+                if migration.wait() != 0:
+                    raise FmrecError(f"Airflow could not make its database; see {log}")
+            database = environment.database(work / "airflow")
+            command = ["airflow", "dags", "test", DAG, "--conf", json.dumps(given)]
+            with processes.tied(command, environ, log) as test:
+                found = watch.follow(test, database, console)
+            if not found or any(task.state != "success" for task in found):
+                raise FmrecError(_why(found, _kept(log, state)))
+            report = _fetch(watch.result(database, "publish"), report_to, state)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     _show(report, console)
     return report
 
 
 def _environ(root: Path, work: Path, stack: ExitStack, console: Console) -> dict[str, str]:
     """The environment of the run; starts a private local AWS when none is named."""
-    base = dict(os.environ)
-    if not environment.names_an_aws(os.environ):
-        base = environment.without_aws(base)
+    if environment.names_an_aws(os.environ):
+        base = os.environ | environment.named_aws(os.environ)
+        console.print("AWS: the one that the environment names")
+    else:
+        environment.isolate()
+        base = dict(os.environ)
         endpoint = stack.enter_context(processes.private_local_aws(work / "aws", base))
         base |= environment.local_aws(endpoint)
-        bucket = Deployment.of(base).bucket
-        environment.s3_client(base).create_bucket(Bucket=bucket)
-        console.print(f"Local AWS: {endpoint}, bucket {bucket}", highlight=False)
+        console.print(f"AWS: a private local one, {endpoint}", highlight=False)
+    os.environ.update(environment.without_proxy(os.environ))
+    Deployment.of(base)
+    if base.get("AWS_ENDPOINT_URL"):
+        environment.make_bucket(base)
     return base | environment.airflow(root, work / "airflow")
 
 
-def _migrate(environ: Mapping[str, str], log: Path) -> None:
-    """Make the run's own Airflow database."""
-    process = processes.start([sys.executable, "-m", "airflow", "db", "migrate"], environ, log)
-    if process.wait() != 0:
-        raise FmrecError(f"Airflow could not make its database; its output is in {log}")
+def _kept(log: Path, state: Path) -> Path:
+    """The log of a failed run, where it outlives the run's folder."""
+    folder = state / "failed"
+    folder.mkdir(exist_ok=True)
+    return Path(shutil.copy(log, folder / f"{log.parent.name}.log"))
 
 
-def _dags_test(
-    params: Mapping[str, Any], environ: Mapping[str, str], home: Path, log: Path, console: Console
-) -> list[watch.Task]:
-    """`airflow dags test`, followed task by task."""
-    command = [sys.executable, "-m", "airflow", "dags", "test", DAG, "--conf", json.dumps(params)]
-    process = processes.start(command, environ, log)
-    try:
-        return watch.follow(process, environment.database(home), console)
-    finally:
-        processes.end(process.pid)
-        process.wait()
-
-
-def _why(failed: list[watch.Task], log: Path) -> str:
+def _why(tasks: list[watch.Task], log: Path) -> str:
     """What the failing task said last, and where the rest is."""
-    names = [task.name for task in failed if task.state == "failed"]
+    names = [task.name for task in tasks if task.state == "failed"]
     where = f"(its whole output is in {log})"
     if not names:
         return f"the DAG run did not finish {where}"
@@ -112,12 +107,14 @@ def _last_error(lines: list[str]) -> str:
     return "\n".join(said) or "no error was logged"
 
 
-def _fetch(published: Mapping[str, Any], environ: Mapping[str, str], folder: Path) -> Path:
-    """Copy the published files of the run into `folder`; gives the path of report.json."""
-    store = Store(environment.s3_client(environ), published["bucket"])
-    target = _made(folder / published["run"] if folder.name == "reports" else folder)
-    for name, key in published["files"].items():
-        (target / name).write_bytes(store.get(key))
+def _fetch(published: Mapping[str, Any], report_to: Path | None, state: Path) -> Path:
+    """Copy the published files of the run to this machine; gives the path of report.json."""
+    target = report_to or state / "reports" / published["run"]
+    target.mkdir(parents=True, exist_ok=True)
+    for name, link in published["links"].items():
+        answer = httpx.get(link, timeout=60)
+        answer.raise_for_status()
+        (target / name).write_bytes(answer.content)
     return target / "report.json"
 
 
@@ -133,20 +130,16 @@ def _show(report: Path, console: Console) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @contextmanager
-def _ending_on_signals() -> Iterator[None]:
-    """SIGTERM leaves through the same door as Ctrl-C, so that everything started is ended."""
+def _leaving_on_signals() -> Iterator[None]:
+    """A request to end, or a closed terminal, leaves through the same door as Ctrl-C."""
 
     def leave(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

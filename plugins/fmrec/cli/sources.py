@@ -15,13 +15,18 @@ def best(environ: Mapping[str, str], console: Console) -> str:
     """ml-100k when it is at hand or can be fetched, else the built-in sample, said aloud."""
     where = Deployment.of(environ)
     try:
-        with console.status("looking for MovieLens 100K"):
-            data = ratings.load(
-                "ml-100k", split="time", data_dir=where.data_dir, cache_dir=where.cache_dir
+        with console.status("looking for MovieLens 100K") as status:
+            archive = ratings.obtain(
+                "ml-100k",
+                data_dir=where.data_dir,
+                cache_dir=where.cache_dir,
+                progress=lambda done, total: status.update(
+                    f"downloading MovieLens 100K: {done / 1e6:.1f} of {total / 1e6:.1f} MB"
+                ),
             )
     except DownloadError as error:
         console.print(f"[yellow]MovieLens 100K is not at hand:[/] {error}", highlight=False)
         console.print("[yellow]The built-in sample stands in: generated ratings, not real ones.[/]")
         return "sample"
-    console.print(f"Ratings: MovieLens 100K, {data.origin.location}", highlight=False)
+    console.print(f"Ratings: MovieLens 100K, {archive}", highlight=False)
     return "ml-100k"

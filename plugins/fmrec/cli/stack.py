@@ -7,6 +7,7 @@ serves logs on all interfaces. docs/decisions/0002-components-not-standalone.md 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -16,18 +17,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 
 from fmrec.cli import environment, processes, sources
 from fmrec.errors import FmrecError
-from fmrec.settings import Deployment
 
 HOST = "127.0.0.1"
+FILE = "stack.json"
 USER = "admin"
 START_SECONDS = 180
 _COMPONENTS = {
@@ -48,9 +49,7 @@ class Started:
 
     def alive(self) -> bool:
         """Whether this very process, or another one of its session, still runs."""
-        living = processes.members(self.pid)
-        leader = [process for process in living if process.pid == self.pid]
-        return bool(living) and all(process.create_time() == self.created for process in leader)
+        return processes.alive(self.pid, self.created)
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Stack:
     password: str
     # The components check each other's tokens with it.
     key: str
+    source: str
     started: list[Started]
 
     @classmethod
@@ -86,68 +86,97 @@ def up() -> None:
     Raises FmrecError when a component does not come up; what was started stays for `down`.
     """
     root = environment.checkout()
-    folder = environment.state_folder(root) / "up"
-    file = folder / "stack.json"
+    folder = _folder(root)
     console = Console()
-    there = Stack.load(file)
-    if there is not None and any(each.alive() for each in there.started):
-        down_ones = [each.name for each in there.started if not each.alive()]
-        if down_ones:
-            raise FmrecError(f"{', '.join(down_ones)} died; run `make down`, then `make up` again")
-        _tell(there, console)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        there = Stack.load(folder / FILE)
+        if there is None or not any(each.alive() for each in there.started):
+            there = _start(root, folder, console)
+        dead = [each.name for each in there.started if not each.alive()]
+    if dead:
+        raise FmrecError(f"{', '.join(dead)} died; run `make down`, then `make up` again")
+    _tell(there, console)
+
+
+def _start(root: Path, folder: Path, console: Console) -> Stack:
+    """Start every process; each is in the file before the next one is begun."""
+    environment.isolate()
+    os.environ.update(environment.without_proxy(os.environ))
     ui_port, aws_port = _free_port("FMREC_UI_PORT", 8080), _free_port("FMREC_AWS_PORT", 5566)
+    aws = f"http://{HOST}:{aws_port}"
+    base = os.environ | environment.local_aws(aws) | environment.airflow(root, folder / "airflow")
     stack = Stack(
-        f"http://{HOST}:{ui_port}",
-        f"http://{HOST}:{aws_port}",
-        _password(folder),
-        secrets.token_hex(32),
-        [],
+        ui=f"http://{HOST}:{ui_port}",
+        aws=aws,
+        password=_password(folder),
+        key=secrets.token_hex(32),
+        source=base.get("FMREC_SOURCE") or sources.best(base, console),
+        started=[],
     )
     environ = _environ(root, folder, stack)
-    if not environ.get("FMREC_SOURCE"):
-        environ["FMREC_SOURCE"] = sources.best(environ, console)
     logs = folder / "logs"
 
     def begin(name: str, command: list[str]) -> None:
-        process = processes.start([sys.executable, "-m", *command], environ, logs / f"{name}.log")
-        created = psutil.Process(process.pid).create_time()
-        stack.started.append(Started(name, process.pid, created))
-        stack.save(file)
+        process = processes.start(command, environ, logs / f"{name}.log")
+        stack.started.append(Started(name, process.pid, processes.started_at(process.pid)))
+        stack.save(folder / FILE)
 
     with console.status("starting the local AWS"):
         port = str(aws_port)
         begin("local-aws", ["fmrec.local_aws", "--port", port, "--state", str(folder / "aws")])
         _wait("local-aws", lambda: _answers(stack.aws), stack, logs)
-        _make_bucket(environ)
+        environment.make_bucket(environ)
     with console.status("making Airflow's database"):
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        if processes.start(command, environ, logs / "migrate.log").wait() != 0:
-            raise FmrecError(f"Airflow could not make its database; see {logs / 'migrate.log'}")
+        log = logs / "migrate.log"
+        with processes.tied(["airflow", "db", "migrate"], environ, log) as migration:
+            if migration.wait() != 0:
+                raise FmrecError(f"Airflow could not make its database; see {log}")
     with console.status("starting Airflow (about half a minute)"):
         for name, arguments in _COMPONENTS.items():
             begin(name, ["airflow", *arguments])
         _wait("Airflow", lambda: _healthy(stack.ui), stack, logs)
-    _tell(stack, console)
+    return stack
 
 
 def down() -> None:
     """Stop every process that `up` started. Raises FmrecError when one does not end."""
-    folder = environment.state_folder(environment.checkout()) / "up"
-    file = folder / "stack.json"
-    stack = Stack.load(file)
+    folder = _folder(environment.checkout())
     console = Console()
-    if stack is None:
-        console.print("Nothing is running.")
-        return
-    # The local AWS was started first and is ended last: tasks still talk to it.
-    for each in reversed(stack.started):
-        with console.status(f"stopping {each.name}"):
-            if each.alive():
-                processes.end(each.pid)
-    file.unlink()
+    with _alone(folder):
+        stack = Stack.load(folder / FILE)
+        if stack is None:
+            console.print("Nothing is running.")
+            return
+        left = []
+        # The local AWS was started first and is ended last: tasks still talk to it.
+        for each in reversed(stack.started):
+            with console.status(f"stopping {each.name}"):
+                try:
+                    if each.alive():
+                        processes.end(each.pid)
+                except FmrecError as error:
+                    left.append(f"{each.name}: {error}")
+        if left:
+            raise FmrecError("\n".join(left))
+        (folder / FILE).unlink()
     console.print(f"Airflow and the local AWS are stopped; their data stays in {folder}.")
+
+
+def _folder(root: Path) -> Path:
+    folder = environment.state_folder(root) / "up"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two at once would lose sight of each other's processes. Raises FmrecError for the second."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FmrecError("another `make up` or `make down` is at work; wait for it") from None
+        yield
 
 
 def airflow(arguments: Sequence[str]) -> int:
@@ -156,10 +185,11 @@ def airflow(arguments: Sequence[str]) -> int:
     Raises FmrecError when nothing is up.
     """
     root = environment.checkout()
-    folder = environment.state_folder(root) / "up"
-    stack = Stack.load(folder / "stack.json")
+    folder = _folder(root)
+    stack = Stack.load(folder / FILE)
     if stack is None:
         raise FmrecError("Airflow is not up: start it with `make up`")
+    environment.isolate()
     command = [sys.executable, "-m", "airflow", *arguments]
     return subprocess.run(command, env=_environ(root, folder, stack), check=False).returncode
 
@@ -172,9 +202,10 @@ def _environ(root: Path, folder: Path, stack: Stack) -> dict[str, str]:
     passwords.touch(mode=0o600)
     passwords.write_text(json.dumps({USER: stack.password}))
     return {
-        **environment.without_aws(os.environ),
+        **os.environ,
         **environment.local_aws(stack.aws),
         **environment.airflow(root, home),
+        "FMREC_SOURCE": stack.source,
         "AIRFLOW__API__HOST": HOST,
         "AIRFLOW__API__PORT": stack.ui.rpartition(":")[2],
         "AIRFLOW__API__BASE_URL": stack.ui,
@@ -211,12 +242,6 @@ def _free_port(variable: str, preferred: int) -> int:
                 continue
             return port
     raise FmrecError(f"port {first} is taken; set {variable} to a free one")
-
-
-def _make_bucket(environ: Mapping[str, str]) -> None:
-    client, bucket = environment.s3_client(environ), Deployment.of(environ).bucket
-    if bucket not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
-        client.create_bucket(Bucket=bucket)
 
 
 def _wait(what: str, ready: Callable[[], bool], stack: Stack, logs: Path) -> None:

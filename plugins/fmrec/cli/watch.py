@@ -61,11 +61,11 @@ def follow(process: subprocess.Popen[bytes], database: Path, console: Console) -
         while True:
             running = process.poll() is None
             found = tasks(database)
-            for task in found:
+            for number, task in enumerate(found, start=1):
                 ended = task.state in _ENDED or task.state == "up_for_retry"
                 if ended and (task.name, task.attempt) not in shown:
                     shown.add((task.name, task.attempt))
-                    console.print(_line(task, len(found), len(shown)), highlight=False)
+                    console.print(_line(task, len(found), number), highlight=False)
             if not running:
                 return found
             busy = [task.name for task in found if task.state == "running"]

@@ -2,7 +2,7 @@
 
 from fmrec.ratings.dataset import Origin, RatingsData
 from fmrec.ratings.movielens import FOLD_SPLITS, SPLITS
-from fmrec.ratings.sources import SOURCES, find_archive, load, offline_sources
+from fmrec.ratings.sources import SOURCES, find_archive, load, obtain
 
 __all__ = [
     "FOLD_SPLITS",
@@ -12,5 +12,5 @@ __all__ = [
     "RatingsData",
     "find_archive",
     "load",
-    "offline_sources",
+    "obtain",
 ]

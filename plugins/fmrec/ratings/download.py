@@ -45,7 +45,9 @@ def download(
     """
     transfer = _Transfer(url, target, size, sha256, progress)
     headers = {"Accept-Encoding": "identity", "User-Agent": "fmrec"}
-    with httpx.Client(timeout=timeout, follow_redirects=True, headers=headers) as client:
+    # A host that does not answer at all is given up sooner than one that is slow.
+    patience = httpx.Timeout(timeout, connect=min(timeout, 8.0))
+    with httpx.Client(timeout=patience, follow_redirects=True, headers=headers) as client:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with _alone(target):

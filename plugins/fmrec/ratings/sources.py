@@ -28,13 +28,22 @@ def find_archive(source: str, data_dir: Path | None, cache_dir: Path) -> Path | 
     return next((path for path in places if path.is_file()), None)
 
 
-def offline_sources(data_dir: Path | None, cache_dir: Path) -> tuple[str, ...]:
-    """The sources that need no network: those whose archive is here, and the sample."""
-    return tuple(
-        source
-        for source in SOURCES
-        if source == "sample" or find_archive(source, data_dir, cache_dir)
-    )
+def obtain(
+    source: str, *, data_dir: Path | None, cache_dir: Path, progress: Progress | None = None
+) -> Path:
+    """The archive of `source`: found, or downloaded (told to `progress`), or generated.
+
+    What is fetched or made lies in `cache_dir`. Raises ConfigurationError for an unknown source,
+    DownloadError when it cannot be fetched.
+    """
+    path = find_archive(source, data_dir, cache_dir)
+    if path is not None:
+        return path
+    if source == "sample":
+        return sample.write_archive(cache_dir)
+    path = cache_dir / f"{source}.zip"
+    download(ML_100K.url, path, size=ML_100K.bytes, sha256=ML_100K.sha256, progress=progress)
+    return path
 
 
 def load(
@@ -47,17 +56,11 @@ def load(
 ) -> RatingsData:
     """Ratings of `source`, divided as `split` says, with users, items and where they came from.
 
-    An archive that find_archive does not find is downloaded, or for the sample generated, into
-    `cache_dir`; `progress` is told of the download. Raises ConfigurationError for an unknown
-    source or split, DownloadError, and DataError for content that is not what it must be.
+    The archive is obtained as `obtain` does. Raises ConfigurationError for an unknown source or
+    split, DownloadError, and DataError for content that is not what it must be.
     """
-    path = find_archive(source, data_dir, cache_dir)
-    if source == "sample":
-        return _load_sample(path or sample.write_archive(cache_dir), split)
-    if path is None:
-        path = cache_dir / f"{source}.zip"
-        download(ML_100K.url, path, size=ML_100K.bytes, sha256=ML_100K.sha256, progress=progress)
-    return _load_ml_100k(path, split)
+    path = obtain(source, data_dir=data_dir, cache_dir=cache_dir, progress=progress)
+    return _load_sample(path, split) if source == "sample" else _load_ml_100k(path, split)
 
 
 def _load_sample(path: Path, split: str) -> RatingsData:

@@ -9,6 +9,9 @@ from typing import Any, get_type_hints
 
 from fmrec.errors import ConfigurationError
 
+# Where no default would be right: the bucket of that name may be a stranger's.
+NEEDED = "(must be set)"
+
 
 def _variable(name: str, default: Any, description: str) -> Any:
     return field(default=default, metadata={"env": name, "description": description})
@@ -18,11 +21,11 @@ def _variable(name: str, default: Any, description: str) -> Any:
 class Deployment:
     """Where the pipeline lives; every field is an environment variable."""
 
-    bucket: str = _variable("FMREC_BUCKET", "fmrec", "S3 bucket of everything fmrec writes.")
+    bucket: str = _variable("FMREC_BUCKET", NEEDED, "S3 bucket of everything fmrec writes.")
     prefix: str = _variable("FMREC_PREFIX", "fmrec", "Key prefix inside the bucket.")
     role_arn: str = _variable(
         "FMREC_ROLE_ARN",
-        "arn:aws:iam::123456789012:role/fmrec",
+        NEEDED,
         "IAM role that SageMaker jobs assume.",
     )
     region: str = _variable("AWS_DEFAULT_REGION", "us-east-1", "AWS region.")
@@ -47,6 +50,10 @@ class Deployment:
             name = each.metadata["env"]
             text = environ.get(name)
             if not text:
+                if each.default == NEEDED:
+                    raise ConfigurationError(
+                        f"environment variable {name} is not set: {each.metadata['description']}"
+                    )
                 continue
             if hints[each.name] is int:
                 if not text.isdecimal() or int(text) < 1:

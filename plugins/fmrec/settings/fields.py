@@ -53,7 +53,10 @@ def checked(each: Field[Any], value: Any) -> Any:
         typed in schema.get("enum", [typed])
         and (kind is str or schema.get("minimum", typed) <= typed <= schema.get("maximum", typed))
         and (kind is str or typed > schema.get("exclusiveMinimum", -math.inf))
-        and (kind is not str or re.search(str(schema.get("pattern", "")), str(typed)) is not None)
+        and (
+            kind is not str
+            or re.fullmatch(str(schema.get("pattern", ".*")), str(typed)) is not None
+        )
     )
     if not allowed:
         raise ConfigurationError(
@@ -76,7 +79,7 @@ def describe_limits(each: Field[Any]) -> str:
         return f"text like {each.default}"
     words = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most"}
     limits = [f"{word} {schema[rule]}" for rule, word in words.items() if rule in schema]
-    noun = "an ISO 8601 date or time" if schema.get("format") else _noun(kind)
+    noun = "a moment like 1998-03-08T00:00:00Z" if schema.get("format") else _noun(kind)
     return " ".join([noun, " and ".join(limits)]).strip()
 
 

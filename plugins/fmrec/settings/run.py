@@ -35,7 +35,8 @@ class RunSettings:
         None,
         "Data",
         "As of",
-        "Only ratings before this moment (UTC) are seen. Empty: the end of the data interval.",
+        "Only ratings before this moment are seen. Empty: the end of the data interval. "
+        "(The command line also takes a bare day.)",
         format="date-time",
     )
     validation_fraction: float = setting(
@@ -73,7 +74,7 @@ class RunSettings:
         1,
         "Data",
         "Seed",
-        "For everything random in the run.",
+        "For the order of the training rows and the resampling in the report.",
         minimum=0,
         maximum=2**31 - 1,
     )
@@ -152,7 +153,7 @@ class RunSettings:
         "AWS",
         "Instance type",
         "Of the training and the transform job.",
-        pattern=r"^ml\.[a-z0-9]+\.[a-z0-9]+$",
+        pattern=r"ml\.[a-z0-9]+\.[a-z0-9]+",
     )
     max_runtime_minutes: int = setting(
         60,
@@ -160,7 +161,7 @@ class RunSettings:
         "Longest training",
         "SageMaker stops the training job after so many minutes, and the run fails.",
         minimum=1,
-        maximum=7200,
+        maximum=300,  # below the DAG's own time limit of six hours
     )
 
     @classmethod

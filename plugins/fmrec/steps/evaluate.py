@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from botocore.exceptions import ClientError
 from numpy.typing import NDArray
 
 from fmrec import __version__, predictions, topn
@@ -63,16 +64,14 @@ def evaluate(
         counts=parts["counts"] | {"validation": parts["parts"]["validation"]["rows"]},
         recommendations=_recommendations(rated, tables, parts, training, store),
     )
-    manifest = _manifest(this, tables, parts, channels, training, transform)
-    texts = {
-        "report.json": reports.to_json(report),
-        "report.html": page.render(report),
-        "manifest.json": reports.to_json(manifest),
-    }
+    texts = {"report.json": reports.to_json(report), "report.html": page.render(report)}
+    files = {name: this.layout.report(name) for name in (*texts, "manifest.json")}
     # A repeated evaluation may follow a repeated job, whose name and duration differ.
-    files = {name: this.layout.report(name) for name in texts}
-    for name, text in texts.items():
-        store.put(files[name], text.encode(), replace=True)
+    sums = {
+        name: store.put(files[name], text.encode(), replace=True) for name, text in texts.items()
+    }
+    manifest = _manifest(this, tables, parts, channels, training, transform) | {"report": sums}
+    store.put(files["manifest.json"], reports.to_json(manifest).encode(), replace=True)
     log.info("\n%s", table.render(report))
     return {"files": files, "metrics": report["metrics"], "verdict": report["verdict"]}
 
@@ -106,14 +105,17 @@ def _scores(channels: Xcom, transform: Xcom, store: Store) -> NDArray[np.float64
 
 
 def _log_lines(logs: CloudWatchLogsClient, job: str) -> Iterator[str]:
-    """The lines of a training job's log, oldest first; none when the log is gone."""
+    """The lines of a training job's log, oldest first; none when it cannot be read.
+
+    The log only draws the learning curve: a missing permission must not cost the report.
+    """
     pages = logs.get_paginator("filter_log_events")
     try:
         for answer in pages.paginate(logGroupName=_LOG_GROUP, logStreamNamePrefix=f"{job}/"):
             for entry in answer["events"]:
                 yield entry["message"]
-    except logs.exceptions.ResourceNotFoundException:
-        log.warning("Training job %s left no log: the report has no learning curve", job)
+    except ClientError as error:
+        log.warning("No learning curve: the log of %s cannot be read (%s)", job, error)
 
 
 def _recommendations(

@@ -53,6 +53,7 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
         "parts": summary,
         "counts": {
             "ratings_seen": len(seen),
+            "validation_unknown": _unknown(split.validation, space),
             "test": tested.counts["events"],
             **{
                 name: tested.counts[name]
@@ -61,6 +62,11 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
         },
         "id_map": {"key": layout.id_map, "sha256": space.sha256},
     }
+
+
+def _unknown(rows: pd.DataFrame, space: event.FeatureSpace) -> int:
+    """How many of the validation events have an unknown id; they stay in their channel."""
+    return int((~(space.knows_user(rows) & space.knows_item(rows))).sum())
 
 
 def _window(rows: pd.DataFrame) -> dict[str, int | None]:

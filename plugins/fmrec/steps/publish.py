@@ -15,12 +15,18 @@ log = logging.getLogger(__name__)
 
 
 def publish(run: dict[str, Any], report: dict[str, Any], s3: S3Client) -> dict[str, Any]:
-    """Copy the report to where reports are listed; the manifest is last and means finished."""
+    """Copy the report to where reports are listed; the manifest is last and means finished.
+
+    The links let whoever has them read the files for an hour.
+    """
     this = Run.from_xcom(run)
     store = Store(s3, this.layout.bucket)
     published = {name: this.layout.published_report(name) for name in report["files"]}
+    # A repeated run must not leave its old manifest vouching for a half-replaced report.
+    store.delete(published["manifest.json"])
     for name in sorted(published, key=lambda name: name == "manifest.json"):
         store.put(published[name], store.get(report["files"][name]), replace=True)
     log.info("Report: %s", this.layout.uri(published["report.html"]))
-    log.info("To look at for a day: %s", store.link(published["report.html"], seconds=86_400))
-    return {"bucket": store.bucket, "run": this.layout.run, "files": published}
+    links = {name: store.link(key, seconds=3_600) for name, key in published.items()}
+    log.info("To look at within an hour: %s", links["report.html"])
+    return {"run": this.layout.run, "files": published, "links": links}

@@ -42,15 +42,18 @@ def recordio(run: Xcom, parts: Xcom, s3: S3Client) -> Xcom:
             files[name].append(
                 {"key": key, "rows": len(chunk), "bytes": len(data), "sha256": digest}
             )
+        if name == "train":
+            bias = _starting_bias(
+                event.labels(rows, this.settings.objective), this.settings.objective
+            )
         log.info("%s: %d files, %s rows", name, len(files[name]), f"{len(rows):,}")
-    train = event.labels(store.get_table(parts["parts"]["train"]["key"]), this.settings.objective)
     # The channel `test` is what the job reports on while it trains: the validation events where
     # the split has them, so that the events the model is judged by stay unseen until the end.
     watched = "validation" if "validation" in files else "test"
     uris = {name: this.layout.uri(this.layout.channel(name)) for name in files}
     return {
         "feature_dim": space.dimension,
-        "bias": _starting_bias(train, this.settings.objective),
+        "bias": bias,
         "training": {"train": uris["train"], "test": uris[watched]},
         "watched": watched,
         "score": uris["test"],
@@ -73,6 +76,6 @@ def _starting_bias(labels: NDArray[np.float32], objective: str) -> float:
 
 def _chunks(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Rows for one file each: about four files, none tiny and none beyond a million rows."""
-    size = min(max(math.ceil(len(rows) / 4), 10_000), 1_000_000)
+    size = min(max(math.ceil(len(rows) / 4), 1_000), 1_000_000)
     for start in range(0, len(rows), size):
         yield rows.iloc[start : start + size]

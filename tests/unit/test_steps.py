@@ -1,0 +1,282 @@
+"""The steps in order, over S3 in memory, with the algorithm called in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import numpy as np
+import pandas as pd
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from fmrec import recordio as codec
+from fmrec.errors import ConflictError, DataError, EvaluationError, StoreError
+from fmrec.fm import artifact, hyperparameters
+from fmrec.fm.adam import Adam
+from fmrec.layout import Run
+from fmrec.settings import Deployment
+from fmrec.steps.evaluate import evaluate
+from fmrec.steps.events import events
+from fmrec.steps.ingest import ingest
+from fmrec.steps.plan import plan
+from fmrec.steps.publish import publish
+from fmrec.steps.recordio import recordio
+from fmrec.store import Store
+
+AS_OF = datetime(1998, 1, 1, tzinfo=UTC)
+
+
+class World:
+    """A bucket, a deployment, and what the steps of one run returned."""
+
+    def __init__(self, s3: Any, cache: Path) -> None:
+        self.s3, self.store = s3, Store(s3, "fmrec")
+        self.deployment = Deployment(bucket="fmrec", role_arn="arn", cache_dir=cache)
+        self.xcom: dict[str, Any] = {}
+
+    def prepare(self, run_id: str = "r", **params: Any) -> World:
+        settings = {"source": "sample", "epochs": 2, "num_factors": 4} | params
+        x = self.xcom
+        x["run"] = plan(run_id, AS_OF, settings, self.deployment)
+        x["tables"] = ingest(x["run"], self.s3, self.deployment)
+        x["parts"] = events(x["run"], x["tables"], self.s3)
+        x["channels"] = recordio(x["run"], x["parts"], self.s3)
+        return self
+
+    def table(self, part: str) -> pd.DataFrame:
+        return self.store.get_table(self.xcom["parts"]["parts"][part]["key"])
+
+    def records(self, part: str) -> codec.Records:
+        files = self.xcom["channels"]["files"][part]
+        return codec.decode(b"".join(self.store.get(each["key"]) for each in files))
+
+    def train_and_score(self, folder: Path) -> World:
+        """What the two jobs would do, in this process."""
+        run, channels = Run.from_xcom(self.xcom["run"]), self.xcom["channels"]
+        given = run.settings.hyperparameters() | {"feature_dim": str(channels["feature_dim"])}
+        train = self.records("train")
+        chosen = hyperparameters.parse(given)
+        trainer = Adam(chosen, train.features, train.labels)
+        for _ in range(run.settings.epochs or 1):
+            trainer.train(0, trainer.batches)
+        member = artifact.save(trainer.model(), folder, chosen.configuration)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            archive.add(member, member.name)
+        self.store.put("model.tar.gz", packed.getvalue(), replace=True)
+        for each in channels["files"]["test"]:
+            rows = codec.decode(self.store.get(each["key"])).features
+            lines = [json.dumps({"score": float(s)}) for s in trainer.model().score(rows)]
+            name = each["key"].rpartition("/")[2]
+            self.store.put(f"out/{name}.out", "\n".join(lines).encode(), replace=True)
+        self.xcom["training"] = {"name": "job", "status": "Completed", "seconds": 1,
+                                 "artifact": "s3://fmrec/model.tar.gz", "metrics": {}}  # fmt: skip
+        self.xcom["transform"] = {"name": "job", "status": "Completed", "seconds": 1,
+                                  "output": "s3://fmrec/out/"}  # fmt: skip
+        return self
+
+    def evaluate(self, logs: Any = None) -> World:
+        steps = ("tables", "parts", "channels", "training", "transform")
+        given = {name: self.xcom[name] for name in steps}
+        logs = logs or log_of("#quality_metric: host=algo-1, epoch=0, train rmse <loss>=1.5")
+        self.xcom["report"] = evaluate(self.xcom["run"], s3=self.s3, logs=logs, **given)
+        return self
+
+    def json(self, name: str) -> Any:
+        return json.loads(self.store.get(self.xcom["report"]["files"][name]))
+
+
+def log_of(*lines: str) -> Any:
+    pages = [{"events": [{"message": line} for line in lines]}]
+    return SimpleNamespace(
+        get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: iter(pages))
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def world(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="us-east-1")
+        s3.create_bucket(Bucket="fmrec")
+        yield World(s3, cache)
+
+
+def test_the_param_overrides_the_clock() -> None:
+    deployment = Deployment(bucket="b", role_arn="arn")
+    by_clock = plan("r", AS_OF, {}, deployment)
+    by_param = plan("r", AS_OF, {"as_of": "1997-12-01"}, deployment)
+    assert by_clock["as_of"] == "1998-01-01T00:00:00+00:00"
+    assert by_param["as_of"] == "1997-12-01T00:00:00+00:00"
+    assert by_clock["layout"] != by_param["layout"]
+
+
+def test_no_event_is_lost_or_from_later(world: World) -> None:
+    world.prepare(unknown_ids="exclude")
+    parts = {name: world.table(name) for name in world.xcom["parts"]["parts"]}
+    every = pd.concat([each[["user_id", "item_id", "timestamp"]] for each in parts.values()])
+    seen = world.store.get_table(world.xcom["tables"]["keys"]["ratings"])
+    seen = seen[seen["timestamp"] < AS_OF.timestamp()]
+    assert sorted(map(tuple, every.to_numpy())) == sorted(
+        map(tuple, seen[["user_id", "item_id", "timestamp"]].to_numpy())
+    )
+    assert parts["train"]["timestamp"].max() <= parts["validation"]["timestamp"].min()
+    assert parts["validation"]["timestamp"].max() <= parts["test"]["timestamp"].min()
+    assert len(parts["set-aside"]) == world.xcom["parts"]["counts"]["set_aside"] > 0
+
+
+@pytest.mark.parametrize("objective", ["rating", "like"])
+def test_the_files_hold_the_events_in_their_order(world: World, objective: str) -> None:
+    world.prepare(objective=objective, split="u1")
+    for part in ("train", "test"):
+        rows, records = world.table(part), world.records(part)
+        wanted = rows["rating"] if objective == "rating" else (rows["rating"] >= 4)
+        assert records.labels is not None
+        np.testing.assert_array_equal(records.labels, wanted.to_numpy(np.float32))
+        assert records.features.shape == (len(rows), world.xcom["channels"]["feature_dim"])
+        assert len(world.xcom["channels"]["files"][part]) > 1
+    bias, mean = world.xcom["channels"]["bias"], float(np.mean(world.records("train").labels))
+    expected = mean if objective == "rating" else np.log(mean / (1 - mean))
+    assert bias == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_split_without_validation_watches_the_test_events(world: World) -> None:
+    channels = world.prepare(split="u1").xcom["channels"]
+    assert channels["watched"] == "test"
+    assert channels["training"]["test"] == channels["score"]
+    channels = world.prepare().xcom["channels"]
+    assert channels["watched"] == "validation"
+    assert channels["training"]["test"] != channels["score"]
+
+
+def test_a_repeated_run_writes_the_same_bytes(world: World) -> None:
+    before = world.prepare().xcom | {}
+    objects = {key: world.store.get(key) for key in world.store.list("")}
+    assert world.prepare().xcom == before
+    assert {key: world.store.get(key) for key in world.store.list("")} == objects
+
+
+def test_other_settings_are_another_run(world: World) -> None:
+    """An Airflow run can be repeated with another configuration, under the same run id."""
+    one = world.prepare(seed=1).xcom["parts"]
+    two = world.prepare(seed=2).xcom["parts"]
+    assert one["parts"]["train"]["key"] != two["parts"]["train"]["key"]
+    assert one["parts"]["train"]["sha256"] != two["parts"]["train"]["sha256"]
+
+
+def test_later_ratings_do_not_change_an_earlier_day(world: World) -> None:
+    early = world.prepare("a", as_of="1997-11-01").xcom["parts"]
+    world.prepare("b", as_of="1998-03-01")
+    again = world.prepare("c", as_of="1997-11-01").xcom["parts"]
+    assert [each["sha256"] for each in early["parts"].values()] == [
+        each["sha256"] for each in again["parts"].values()
+    ]
+
+
+def test_an_empty_window_is_an_error(world: World) -> None:
+    with pytest.raises(DataError, match="1997-09-20"):
+        world.prepare(as_of="1990-01-01")
+
+
+def test_changed_events_under_a_finished_run_are_refused(world: World) -> None:
+    world.prepare()
+    part = world.xcom["parts"]["parts"]["train"]["key"]
+    world.store.delete(part)
+    world.store.put_table(part, pd.DataFrame({"user_id": [1]}))
+    with pytest.raises(ConflictError, match="already holds something else"):
+        events(world.xcom["run"], world.xcom["tables"], world.s3)
+
+
+def test_an_altered_id_map_is_refused(world: World) -> None:
+    world.prepare()
+    key = world.xcom["parts"]["id_map"]["key"]
+    metadata = world.s3.head_object(Bucket="fmrec", Key=key)["Metadata"]
+    world.s3.put_object(Bucket="fmrec", Key=key, Body=b"{}", Metadata=metadata)
+    with pytest.raises(StoreError, match="was altered"):
+        recordio(world.xcom["run"], world.xcom["parts"], world.s3)
+
+
+def test_the_report_counts_everything_and_the_manifest_vouches_for_it(
+    world: World, tmp_path: Path
+) -> None:
+    world.prepare().train_and_score(tmp_path).evaluate()
+    report, manifest = world.json("report.json"), world.json("manifest.json")
+    counts = report["counts"]
+    assert counts["events"] == counts["predictions"] == len(world.table("test"))
+    assert counts["train"] + counts["validation"] + counts["test"] == counts["ratings_seen"]
+    assert counts["validation_unknown"] > 0
+    assert report["run"]["generated"] is True
+    assert report["learning_curve"][0]["value"] == 1.5
+    assert manifest["source"]["sha256"] == world.xcom["tables"]["origin"]["sha256"]
+    assert manifest["id_map"] == world.xcom["parts"]["id_map"]
+    user = report["recommendations"]["user_id"]
+    titles = {row["item_id"] for row in report["recommendations"]["items"]}
+    rated = pd.concat([world.table(part) for part in ("train", "validation", "test")])
+    assert not titles & set(rated[rated["user_id"] == user]["item_id"])
+
+
+def test_a_lost_prediction_is_an_error(world: World, tmp_path: Path) -> None:
+    world.prepare().train_and_score(tmp_path)
+    key = next(iter(world.store.list("out/")))
+    lines = world.store.get(key).splitlines()
+    world.store.put(key, b"\n".join(lines[:-1]), replace=True)
+    with pytest.raises(EvaluationError, match=f"holds {len(lines) - 1} predictions"):
+        world.evaluate()
+
+
+def test_an_unreadable_log_costs_the_curve_and_not_the_report(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(**_: Any) -> Iterator[Any]:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "FilterLogEvents")
+        yield
+
+    logs = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=refuse))
+    world.prepare().train_and_score(tmp_path).evaluate(logs)
+    assert world.json("report.json")["learning_curve"] == []
+    assert "cannot be read" in caplog.text
+
+
+class Dying:
+    """An S3 client whose power fails before the n-th write."""
+
+    def __init__(self, s3: Any, writes: int) -> None:
+        self._s3, self._left = s3, writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
+
+    def put_object(self, **given: Any) -> Any:
+        if self._left == 0:
+            raise ConnectionError("the power failed")
+        self._left -= 1
+        return self._s3.put_object(**given)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_half_published_report_has_no_manifest(world: World, tmp_path: Path, writes: int) -> None:
+    """Not even the one of an earlier, finished publication of the same run."""
+    world.prepare().train_and_score(tmp_path).evaluate()
+    run, report = world.xcom["run"], world.xcom["report"]
+    done = publish(run, report, world.s3)
+    manifest = done["files"]["manifest.json"]
+    assert world.store.exists(manifest)
+    with pytest.raises(ConnectionError):
+        publish(run, report, Dying(world.s3, writes))  # type: ignore[arg-type]
+    assert not world.store.exists(manifest)
+    assert publish(run, report, world.s3)["files"] == done["files"]
+    assert json.loads(world.store.get(manifest)) == world.json("manifest.json")
