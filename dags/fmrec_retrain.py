@@ -7,7 +7,8 @@ rows.
 
 **When.** Every day at midnight UTC, for the day that just ended. `as_of` is the end of the data
 interval, so `airflow backfill create` rebuilds the model of any past day from what was known
-then. A manual run without a date takes the present moment; the Param `as_of` overrides both.
+then. A manual run takes the last midnight before its logical date, or the present moment when it
+has none; the Param `as_of` overrides all of that.
 
 **What it leaves.** `s3://<bucket>/<prefix>/reports/<as_of>-<run>/` with `report.html`,
 `report.json` and, written last, `manifest.json`. Everything else of the run is below
@@ -15,7 +16,7 @@ then. A manual run without a date takes the present moment; the Param `as_of` ov
 
 **When it fails.** Each error names the file, row or parameter and what to do. A job that failed
 is started under a new name when its task is retried or cleared; finished tasks need not be
-repeated.
+repeated. After three failed runs in a row Airflow pauses the DAG.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Made from `plugins/fmrec/settings.py` by `make docs`: do not edit.",
+        "Made from `plugins/fmrec/settings/` by `make docs`: do not edit.",
         "",
         "## What a run is told",
         "",
