@@ -18,7 +18,17 @@ VERSIONS = ("3.11", "3.12", "3.13")
 
 def resolve(source: Path, version: str) -> dict[str, str]:
     """The pins of one input file for one Python version, as {name: "name==pin"}."""
-    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--upgrade"]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+        "--upgrade",
+    ]
     command += ["--no-emit-index-url", "--no-emit-find-links", "--python-version", version]
     found = subprocess.run(
         [*command, source.name], cwd=ROOT, check=True, capture_output=True, text=True
