@@ -23,8 +23,8 @@ check: .venv/development  ## lint, types, imports, unit tests: about a minute
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not e2e" --numprocesses 2
 
-test: .venv/development  ## every test, with real processes
-	$(BIN)/pytest
+test: .venv/development  ## every test, with real processes: some six minutes
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/
 	$(BIN)/python tools/bench_codec.py

@@ -14,25 +14,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def ours() -> dict[int, str]:
-    """Processes that serve fmrec or Airflow from this checkout's environment."""
+def living_below(folder: Path) -> dict[int, str]:
+    """Processes whose command line or environment speaks of a folder."""
     found = {}
     for process in psutil.process_iter():
         try:
-            line = " ".join(process.cmdline())
-            at_home = process.environ().get("VIRTUAL_ENV", "") + line
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            words = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
             continue
-        words = (
-            "fmrec.local_aws",
-            "orphan_watch",
-            "fmrec.fm",
-            "airflow scheduler",
-            "airflow api",
-            "dags test",
-        )
-        if str(Path(sys.prefix)) in at_home and any(word in line for word in words):
-            found[process.pid] = line
+        if process.pid != os.getpid() and any(str(folder) in word for word in words):
+            found[process.pid] = " ".join(words)
     return found
 
 
@@ -47,12 +38,10 @@ def plain_environ() -> dict[str, str]:
 
 
 @pytest.fixture
-def nothing_left_running() -> Iterator[None]:
-    """The test leaves no process behind."""
-    before = set(ours())
+def nothing_left_running(tmp_path: Path) -> Iterator[None]:
+    """The test leaves no process behind that knows of its folder."""
     yield
-    left = {pid: line for pid, line in ours().items() if pid not in before}
-    assert left == {}
+    assert living_below(tmp_path) == {}
 
 
 @pytest.fixture

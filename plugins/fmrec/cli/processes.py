@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -118,6 +118,12 @@ def members(session: int) -> list[psutil.Process]:
     return found
 
 
+def ask(pid: int) -> None:
+    """Ask a process to end, if it is still there."""
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).terminate()
+
+
 def end(session: int, *, grace: float = 15.0) -> None:
     """End every process of a session: the leader is asked, then all are, then all are killed.
 
@@ -130,10 +136,8 @@ def end(session: int, *, grace: float = 15.0) -> None:
     ):
         for process in members(session):
             if everyone or process.pid == session:
-                try:
+                with suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
-                except psutil.NoSuchProcess:
-                    continue
         until = time.monotonic() + grace
         while members(session) and time.monotonic() < until:
             time.sleep(0.1)

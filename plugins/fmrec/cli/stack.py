@@ -148,7 +148,11 @@ def down() -> None:
             console.print("Nothing is running.")
             return
         left = []
-        # The local AWS was started first and is ended last: tasks still talk to it.
+        # The local AWS was started first and is ended last: tasks still talk to it. The others
+        # are asked at once, and then waited for one by one.
+        for each in stack.started[1:]:
+            if each.alive():
+                processes.ask(each.pid)
         for each in reversed(stack.started):
             with console.status(f"stopping {each.name}"):
                 try:
