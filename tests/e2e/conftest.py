@@ -29,11 +29,11 @@ def living_below(folder: Path) -> dict[int, str]:
 
 @pytest.fixture(scope="session")
 def plain_environ() -> dict[str, str]:
-    """The environment of a person who has said nothing of AWS or Airflow."""
+    """The environment of a person who has said nothing of AWS or Airflow, nor runs make."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "AIRFLOW_"))
+        if not name.startswith(("AWS_", "AIRFLOW_", "MAKE", "MFLAGS"))
     }
 
 
