@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from fmrec.cli import processes
+from fmrec.errors import FmrecError
 
 # A leader that ignores a polite request, with a child of its own.
 STUBBORN = """
@@ -67,6 +68,7 @@ OWNER = """
 import os, sys, time
 from pathlib import Path
 from fmrec.cli import processes
+from fmrec.errors import FmrecError
 with processes.tied(["stubborn"], os.environ, Path(sys.argv[1])) as process:
     print(process.pid, flush=True)
     time.sleep(600)
@@ -88,6 +90,29 @@ def test_a_tied_command_dies_with_its_owner(tmp_path: Path, module: dict[str, st
     assert soon(lambda: processes.members(session) == [])
 
 
+POLITE = """
+import signal, sys, time
+def leave(*_):
+    time.sleep(0.5)
+    print("left in order", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, leave)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_request_to_end_reaches_the_tied_command(tmp_path: Path) -> None:
+    (tmp_path / "polite.py").write_text(POLITE)
+    environ = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    log = tmp_path / "log"
+    with processes.tied(["polite"], environ, log) as process:
+        assert soon(lambda: "ready" in log.read_text())
+    assert process.returncode == 3
+    assert "left in order" in log.read_text()
+    assert processes.members(process.pid) == []
+
+
 def test_a_tied_command_s_exit_code_is_its_own(tmp_path: Path) -> None:
     (tmp_path / "leaves.py").write_text("raise SystemExit(7)")
     environ = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
@@ -96,11 +121,20 @@ def test_a_tied_command_s_exit_code_is_its_own(tmp_path: Path) -> None:
 
 
 def test_a_local_aws_lives_as_long_as_its_block(tmp_path: Path) -> None:
-    with processes.private_local_aws(tmp_path / "aws", os.environ) as endpoint:
-        assert endpoint.startswith("http://127.0.0.1:")
+    with processes.private_local_aws(tmp_path / "aws", os.environ) as aws:
+        assert aws.endpoint.startswith("http://127.0.0.1:")
+        aws.check()
         pids = [p.pid for p in psutil.process_iter() if str(tmp_path / "aws") in words(p)]
         assert pids
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_local_aws_that_died_is_noticed(tmp_path: Path) -> None:
+    with processes.private_local_aws(tmp_path / "aws", os.environ) as aws:
+        aws.process.kill()
+        aws.process.wait()
+        with pytest.raises(FmrecError, match="the local AWS ended"):
+            aws.check()
 
 
 def words(process: psutil.Process) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fmrec.cli import environment
-from fmrec.errors import ConfigurationError
+from fmrec.errors import ConfigurationError, FmrecError
 from fmrec.settings import Deployment
 
 HOSTILE = {
@@ -22,6 +22,7 @@ HOSTILE = {
     "AIRFLOW__LOGGING__REMOTE_LOGGING": "True",
     "AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER": "s3://corp/logs",
     "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+    "PYTHONPATH": "/junk",
     "HTTP_PROXY": "http://127.0.0.1:9",
     "http_proxy": "http://127.0.0.1:9",
 }
@@ -45,6 +46,7 @@ def test_isolation_forgets_everything_that_could_lead_elsewhere(tmp_path: Path) 
     os.environ.update(HOSTILE)
     environment.isolate()
     assert [name for name in os.environ if name.startswith(("AWS_", "AIRFLOW_"))] == []
+    assert Path(os.environ["PYTHONPATH"], "fmrec").is_dir()
     made = (
         dict(os.environ)
         | environment.local_aws("http://127.0.0.1:5566")
@@ -90,16 +92,37 @@ def test_the_command_line_s_own_client_goes_to_this_machine_with_keys_of_no_wort
 
 def test_a_local_endpoint_needs_no_more_than_its_address() -> None:
     given = {"AWS_ENDPOINT_URL": "http://127.0.0.1:5566", "FMREC_BUCKET": "mine"}
-    made = given | environment.named_aws(given)
+    os.environ["AWS_PROFILE"] = "nonexistent"
+    made = environment.named_aws(given)
     assert Deployment.of(made).bucket == "mine"
     assert Deployment.of(made).role_arn.startswith("arn:aws:iam::")
+    assert "AWS_PROFILE" not in made
 
 
 def test_a_remote_aws_must_be_told_its_bucket_and_role() -> None:
     given = {"AWS_ENDPOINT_URL": "https://example.com", "AWS_ACCESS_KEY_ID": "x"}
-    assert environment.named_aws(given) == {}
+    assert environment.named_aws(given) == given
     with pytest.raises(ConfigurationError, match="FMREC_BUCKET is not set"):
-        Deployment.of(given | environment.named_aws(given))
+        Deployment.of(environment.named_aws(given))
+
+
+def test_an_address_must_be_one() -> None:
+    with pytest.raises(ConfigurationError, match="'localhost:5566' is no address like http://"):
+        environment.named_aws({"AWS_ENDPOINT_URL": "localhost:5566"})
+
+
+def test_a_local_aws_that_does_not_answer_is_named_with_what_to_do() -> None:
+    with pytest.raises(FmrecError, match=r"no local AWS answers at http://127.0.0.1:9 .*start"):
+        environment.make_bucket(environment.local_aws("http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "a?b", "a#b"])
+def test_a_state_folder_that_no_database_address_can_hold(tmp_path: Path, name: str) -> None:
+    os.environ["FMREC_STATE_DIR"] = str(tmp_path / name)
+    with pytest.raises(ConfigurationError, match="set FMREC_STATE_DIR to another folder"):
+        environment.state_folder(tmp_path)
+    os.environ["FMREC_STATE_DIR"] = str(tmp_path / "a b")
+    assert environment.state_folder(tmp_path).is_dir()
 
 
 def test_no_bucket_is_made_beyond_this_machine() -> None:

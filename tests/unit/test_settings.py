@@ -33,6 +33,8 @@ from fmrec.settings import Deployment, RunSettings
         ({"test_fraction": 0.6}, r"test_fraction: 0.6 is not allowed"),
         ({"test_fraction": 0.5, "validation_fraction": 0.5}, r"leave no training events"),
         ({"as_of": "yesterday"}, r"as_of: 'yesterday' is not a date or time; write it as"),
+        ({"as_of": "9999-12-31T23:59:59-05:00"}, r"as_of: '9999-12-31T23:59:59-05:00' is not"),
+        ({"num_factors": 10**60}, r"at least 1 and at most 10000"),
         ({"instance_type": "t2.micro"}, r"instance_type: 't2.micro' .* text like ml.m5.large"),
         ({"instance_type": "ml.m5.large\n"}, r"text like ml.m5.large"),
         ({"source": 3}, r"source: 3 is not text"),

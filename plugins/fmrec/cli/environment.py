@@ -10,12 +10,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
-from fmrec.errors import ConfigurationError
+from fmrec.errors import ConfigurationError, FmrecError
 from fmrec.settings import Deployment
 
 REGION = "us-east-1"
-_LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost")
 _BUCKET = "fmrec"
 _ROLE = "arn:aws:iam::123456789012:role/fmrec-local"
 # Whoever sets one of these has said which AWS a run shall use.
@@ -35,7 +37,17 @@ def checkout() -> Path:
 def state_folder(root: Path) -> Path:
     """Where a laptop keeps databases, logs and reports: FMREC_STATE_DIR, else var/ of `root`."""
     folder = Path(os.environ.get("FMREC_STATE_DIR") or root / "var").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    if set("%?#") & set(str(folder)):
+        raise ConfigurationError(
+            f"the state folder {folder} has a %, ? or # in its path, which has a meaning in the "
+            "address of a database; set FMREC_STATE_DIR to another folder"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the state folder {folder} cannot be made ({error}); set FMREC_STATE_DIR to another"
+        ) from None
     return folder
 
 
@@ -51,11 +63,14 @@ def names_an_aws(environ: Mapping[str, str]) -> bool:
 def isolate() -> None:
     """Forget, in this process and all it starts, whatever could lead to another AWS or Airflow.
 
-    Connections, remote logging, an executor, a profile: a developer's shell may hold any of them.
+    Connections, remote logging, an executor, a profile, modules of the same names: a developer's
+    shell may hold any of them.
     """
     for name in list(os.environ):
-        if name.startswith(("AWS_", "AIRFLOW_")):
+        if name.startswith(("AWS_", "AIRFLOW_", "PYTHON")):
             del os.environ[name]
+    os.environ["PYTHONPATH"] = str(checkout() / "plugins")
+    os.environ.update(without_proxy(os.environ))
 
 
 def local_aws(endpoint: str) -> dict[str, str]:
@@ -80,33 +95,45 @@ def local_aws(endpoint: str) -> dict[str, str]:
 
 
 def named_aws(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a run needs beside the AWS that the environment names.
+    """The environment for the AWS that `environ` names.
 
-    An endpoint on this machine is a local AWS, and needs no more than its address.
+    An endpoint on this machine is a local AWS: it needs no more than its address, and nothing
+    that could lead elsewhere stays. Raises ConfigurationError for an address that is none.
     """
     endpoint = environ.get("AWS_ENDPOINT_URL", "")
-    if urlsplit(endpoint).hostname not in _LOOPBACK:
-        return {}
+    if endpoint and urlsplit(endpoint).scheme not in {"http", "https"}:
+        raise ConfigurationError(
+            f"AWS_ENDPOINT_URL: {endpoint!r} is no address like http://127.0.0.1:5566"
+        )
+    if urlsplit(endpoint).hostname not in LOOPBACK:
+        return dict(environ)
     given = {name: environ[name] for name in local_aws(endpoint) if environ.get(name)}
-    return local_aws(endpoint) | given
+    isolate()
+    return os.environ | local_aws(endpoint) | given
 
 
 def make_bucket(environ: Mapping[str, str]) -> None:
-    """Make the bucket of a local AWS, unless it is there.
+    """Make the bucket of a local AWS, unless it is there. Raises FmrecError when none answers.
 
     The client takes nothing from this process's own environment: endpoint and keys are `environ`'s.
     """
     endpoint = environ["AWS_ENDPOINT_URL"]
-    if urlsplit(endpoint).hostname not in _LOOPBACK:
+    if urlsplit(endpoint).hostname not in LOOPBACK:
         return
     client = boto3.Session(
         aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=environ["AWS_SECRET_ACCESS_KEY"],
         region_name=environ["AWS_DEFAULT_REGION"],
-    ).client("s3", endpoint_url=endpoint)
+    ).client("s3", endpoint_url=endpoint, config=Config(retries={"total_max_attempts": 2}))
     bucket = Deployment.of(environ).bucket
-    if bucket not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
-        client.create_bucket(Bucket=bucket)
+    try:
+        if bucket not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
+            client.create_bucket(Bucket=bucket)
+    except (BotoCoreError, ClientError) as error:
+        raise FmrecError(
+            f"no local AWS answers at {endpoint} ({error}); start one with "
+            "`python -m fmrec.local_aws`, or unset AWS_ENDPOINT_URL"
+        ) from None
 
 
 def airflow(root: Path, home: Path) -> dict[str, str]:
@@ -137,7 +164,7 @@ def airflow(root: Path, home: Path) -> dict[str, str]:
 def without_proxy(environ: Mapping[str, str]) -> dict[str, str]:
     """Variables that keep calls to this machine away from a proxy, whatever else they exempt."""
     exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    hosts = ",".join([*filter(None, [exempt]), *_LOOPBACK])
+    hosts = ",".join([*filter(None, [exempt]), *LOOPBACK])
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 

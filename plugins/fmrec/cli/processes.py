@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -63,9 +64,23 @@ def tied(
             process.stdin.close()
 
 
+@dataclass(frozen=True)
+class LocalAws:
+    """A local AWS of our own: where it answers, and whether it still does."""
+
+    endpoint: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Raise FmrecError with the end of its log when it has ended."""
+        if self.process.poll() is not None:
+            raise FmrecError("\n".join(["the local AWS ended:", *_tail(self.log)]))
+
+
 @contextmanager
-def private_local_aws(state: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """A local AWS for the time of a `with` block; gives its endpoint.
+def private_local_aws(state: Path, environ: Mapping[str, str]) -> Iterator[LocalAws]:
+    """A local AWS for the time of a `with` block.
 
     It watches its standard input, so it ends even when this process is killed outright.
     """
@@ -73,7 +88,7 @@ def private_local_aws(state: Path, environ: Mapping[str, str]) -> Iterator[str]:
     command = ["fmrec.local_aws", "--port", "0", "--exit-with-parent", "--state", str(state)]
     process = start(command, environ, log, piped=True)
     try:
-        yield _endpoint(process, log)
+        yield LocalAws(_endpoint(process, log), process, log)
     finally:
         end(process.pid)
         process.wait()
@@ -88,8 +103,11 @@ def _endpoint(process: subprocess.Popen[bytes], log: Path) -> str:
     for word in line.replace(",", " ").split():
         if word.startswith("http://"):
             return word
-    tail = log.read_text(errors="replace").splitlines()[-15:]
-    raise FmrecError("\n".join(["the local AWS did not start:", *tail]))
+    raise FmrecError("\n".join(["the local AWS did not start:", *_tail(log)]))
+
+
+def _tail(log: Path) -> list[str]:
+    return log.read_text(errors="replace").splitlines()[-15:]
 
 
 def started_at(pid: int) -> float:

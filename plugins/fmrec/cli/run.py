@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
 
 from fmrec.cli import environment, processes, sources, watch
-from fmrec.errors import FmrecError
+from fmrec.errors import ConfigurationError, FmrecError
 from fmrec.evaluation import table
 from fmrec.settings import Deployment
 
@@ -33,47 +36,97 @@ def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
     """
     root = environment.checkout()
     state = environment.state_folder(root)
+    if report_to is not None:
+        _check_folder(report_to)
     console = Console()
-    work = Path(tempfile.mkdtemp(prefix="run-", dir=state))
-    log = work / "dag.log"
-    try:
-        with _leaving_on_signals(), ExitStack() as stack:
-            environ = _environ(root, work, stack, console)
+    with _leaving_on_signals(), _workplace(state) as work:
+        log = work / "dag.log"
+        with ExitStack() as stack:
+            environ, check = _environ(root, work, stack, console)
             given = dict(params)
             if "source" not in given and not environ.get("FMREC_SOURCE"):
                 given["source"] = sources.best(environ, console)
             with processes.tied(["airflow", "db", "migrate"], environ, log) as migration:
                 if migration.wait() != 0:
-                    raise FmrecError(f"Airflow could not make its database; see {log}")
+                    kept = _kept(log, state)
+                    raise FmrecError(f"Airflow could not make its database; see {kept}")
             database = environment.database(work / "airflow")
             command = ["airflow", "dags", "test", DAG, "--conf", json.dumps(given)]
             with processes.tied(command, environ, log) as test:
-                found = watch.follow(test, database, console)
+                found = watch.follow(test, database, console, check)
             if not found or any(task.state != "success" for task in found):
                 raise FmrecError(_why(found, _kept(log, state)))
             report = _fetch(watch.result(database, "publish"), report_to, state)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     _show(report, console)
     return report
 
 
-def _environ(root: Path, work: Path, stack: ExitStack, console: Console) -> dict[str, str]:
-    """The environment of the run; starts a private local AWS when none is named."""
+@contextmanager
+def _workplace(state: Path) -> Iterator[Path]:
+    """A folder for one run, gone afterwards; those of runs that were killed go at the next."""
+    for left in state.glob("run-*"):
+        with _locked(left) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix="run-", dir=state))
+    with _locked(work):
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold a folder's own lock, if nobody else does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _environ(
+    root: Path, work: Path, stack: ExitStack, console: Console
+) -> tuple[dict[str, str], Callable[[], None]]:
+    """The environment of the run, and a check of what it rests on.
+
+    Starts a private local AWS when the environment names none.
+    """
     if environment.names_an_aws(os.environ):
-        base = os.environ | environment.named_aws(os.environ)
+        base = environment.named_aws(os.environ)
         console.print("AWS: the one that the environment names")
+
+        def check() -> None:
+            """Somebody else's AWS is somebody else's to watch."""
     else:
         environment.isolate()
         base = dict(os.environ)
-        endpoint = stack.enter_context(processes.private_local_aws(work / "aws", base))
-        base |= environment.local_aws(endpoint)
-        console.print(f"AWS: a private local one, {endpoint}", highlight=False)
-    os.environ.update(environment.without_proxy(os.environ))
+        aws = stack.enter_context(processes.private_local_aws(work / "aws", base))
+        base |= environment.local_aws(aws.endpoint)
+        check = aws.check
+        console.print(f"AWS: a private local one, {aws.endpoint}", highlight=False)
     Deployment.of(base)
     if base.get("AWS_ENDPOINT_URL"):
         environment.make_bucket(base)
-    return base | environment.airflow(root, work / "airflow")
+    return base | environment.airflow(root, work / "airflow"), check
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise ConfigurationError unless files can be written there: before the work, not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"--report-to: {folder} cannot be written ({error.strerror}); name another folder"
+        ) from None
 
 
 def _kept(log: Path, state: Path) -> Path:
@@ -108,14 +161,37 @@ def _last_error(lines: list[str]) -> str:
 
 
 def _fetch(published: Mapping[str, Any], report_to: Path | None, state: Path) -> Path:
-    """Copy the published files of the run to this machine; gives the path of report.json."""
+    """Copy the published files of the run to this machine; gives the path of report.json.
+
+    As where they are published, the manifest is last, and an old one goes first.
+    """
     target = report_to or state / "reports" / published["run"]
     target.mkdir(parents=True, exist_ok=True)
-    for name, link in published["links"].items():
-        answer = httpx.get(link, timeout=60)
-        answer.raise_for_status()
-        (target / name).write_bytes(answer.content)
+    links = published["links"]
+    try:
+        files = {name: _downloaded(link) for name, link in links.items()}
+        (target / "manifest.json").unlink(missing_ok=True)
+        for name in sorted(files, key=lambda name: name == "manifest.json"):
+            partial = target / f".{name}.part"
+            partial.write_bytes(files[name])
+            partial.replace(target / name)
+    except (OSError, httpx.HTTPError) as error:
+        raise FmrecError(
+            f"the run succeeded, but its report could not be copied to {target} ({error}); it is "
+            f"at {links['report.json'].partition('?')[0]}"
+        ) from None
     return target / "report.json"
+
+
+def _downloaded(link: str) -> bytes:
+    # A proxy is for other machines; httpx would look for one, and for what it needs, first.
+    here = urlsplit(link).hostname in environment.LOOPBACK
+    with httpx.Client(timeout=60, trust_env=not here) as client:
+        answer = client.get(link)
+    if not answer.is_success:
+        # Not raise_for_status: its text would show the link, and whoever has that may read.
+        raise httpx.HTTPError(f"HTTP {answer.status_code}")
+    return answer.content
 
 
 def _show(report: Path, console: Console) -> None:
@@ -132,12 +208,22 @@ def _show(report: Path, console: Console) -> None:
 
 @contextmanager
 def _leaving_on_signals() -> Iterator[None]:
-    """A request to end, or a closed terminal, leaves through the same door as Ctrl-C."""
+    """A request to end, or a closed terminal, leaves through the same door as Ctrl-C.
+
+    A second one is not heard: what was started is being ended.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def leave(number: int, _: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        with suppress(OSError):
+            print("fmrec: ending what was started; a moment", file=sys.stderr, flush=True)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield
     finally:

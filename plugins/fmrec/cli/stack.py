@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,22 +100,23 @@ def up() -> None:
 def _start(root: Path, folder: Path, console: Console) -> Stack:
     """Start every process; each is in the file before the next one is begun."""
     environment.isolate()
-    os.environ.update(environment.without_proxy(os.environ))
+    base = os.environ | environment.airflow(root, folder / "airflow")
+    source = base.get("FMREC_SOURCE") or sources.best(base | environment.local_aws(""), console)
+    # Looked for last: a port that is free now may soon not be.
     ui_port, aws_port = _free_port("FMREC_UI_PORT", 8080), _free_port("FMREC_AWS_PORT", 5566)
-    aws = f"http://{HOST}:{aws_port}"
-    base = os.environ | environment.local_aws(aws) | environment.airflow(root, folder / "airflow")
     stack = Stack(
         ui=f"http://{HOST}:{ui_port}",
-        aws=aws,
+        aws=f"http://{HOST}:{aws_port}",
         password=_password(folder),
         key=secrets.token_hex(32),
-        source=base.get("FMREC_SOURCE") or sources.best(base, console),
+        source=source,
         started=[],
     )
     environ = _environ(root, folder, stack)
     logs = folder / "logs"
 
     def begin(name: str, command: list[str]) -> None:
+        (logs / f"{name}.log").unlink(missing_ok=True)
         process = processes.start(command, environ, logs / f"{name}.log")
         stack.started.append(Started(name, process.pid, processes.started_at(process.pid)))
         stack.save(folder / FILE)
@@ -124,7 +124,9 @@ def _start(root: Path, folder: Path, console: Console) -> Stack:
     with console.status("starting the local AWS"):
         port = str(aws_port)
         begin("local-aws", ["fmrec.local_aws", "--port", port, "--state", str(folder / "aws")])
-        _wait("local-aws", lambda: _answers(stack.aws), stack, logs)
+        # Its own word, for whatever answers on the port may be a stranger.
+        said = logs / "local-aws.log"
+        _wait("local-aws", lambda: f"ready on {stack.aws}," in said.read_text(), stack, logs)
         environment.make_bucket(environ)
     with console.status("making Airflow's database"):
         log = logs / "migrate.log"
@@ -251,24 +253,15 @@ def _free_port(variable: str, preferred: int) -> int:
 def _wait(what: str, ready: Callable[[], bool], stack: Stack, logs: Path) -> None:
     """Until `ready()` holds; an error as soon as a process has died, or time is over."""
     until = time.monotonic() + START_SECONDS
-    while not ready():
+    while True:
         dead = [each.name for each in stack.started if not each.alive()]
         if dead:
             raise FmrecError(f"{dead[0]} ended at once; see {logs / dead[0]}.log, then `make down`")
+        if ready():
+            return
         if time.monotonic() > until:
             raise FmrecError(f"{what} is not ready after {START_SECONDS} s; see {logs}")
         time.sleep(0.5)
-
-
-def _answers(url: str) -> bool:
-    """Whether anything speaks HTTP there."""
-    try:
-        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def _healthy(ui: str) -> bool:

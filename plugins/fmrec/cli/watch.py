@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 POLL_SECONDS = 0.5
-_ENDED = {"success", "failed", "skipped", "upstream_failed", "removed"}
+_SHOWN = {"success", "failed", "skipped", "up_for_retry"}
 _MARKS = {"success": "[green]done[/]", "skipped": "skipped", "up_for_retry": "[yellow]retry[/]"}
 
 
@@ -53,17 +54,25 @@ def result(database: Path, task: str) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def follow(process: subprocess.Popen[bytes], database: Path, console: Console) -> list[Task]:
-    """Print a line for each task as it ends, until the process does; gives the last state."""
+def follow(
+    process: subprocess.Popen[bytes],
+    database: Path,
+    console: Console,
+    check: Callable[[], None] = lambda: None,
+) -> list[Task]:
+    """Print a line for each task as it ends, until the process does; gives the last state.
+
+    `check` is called at every look, and what it raises ends the watch.
+    """
     shown: set[tuple[str, int]] = set()
     started = time.monotonic()
     with console.status("starting Airflow") as status:
         while True:
+            check()
             running = process.poll() is None
             found = tasks(database)
             for number, task in enumerate(found, start=1):
-                ended = task.state in _ENDED or task.state == "up_for_retry"
-                if ended and (task.name, task.attempt) not in shown:
+                if task.state in _SHOWN and (task.name, task.attempt) not in shown:
                     shown.add((task.name, task.attempt))
                     console.print(_line(task, len(found), number), highlight=False)
             if not running:
@@ -85,7 +94,9 @@ def _rows(database: Path, query: str, *values: str) -> list[tuple[Any, ...]]:
     if not database.is_file():
         return []
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as opened:
+        with closing(
+            sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=10)
+        ) as opened:
             return opened.execute(query, values).fetchall()
     except sqlite3.OperationalError:
         return []

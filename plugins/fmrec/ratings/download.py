@@ -47,7 +47,7 @@ def download(
     headers = {"Accept-Encoding": "identity", "User-Agent": "fmrec"}
     # A host that does not answer at all is given up sooner than one that is slow.
     patience = httpx.Timeout(timeout, connect=min(timeout, 8.0))
-    with httpx.Client(timeout=patience, follow_redirects=True, headers=headers) as client:
+    with _client(patience, headers) as client:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with _alone(target):
@@ -58,6 +58,16 @@ def download(
                 f"{target} cannot be written ({error}). Make room, or set FMREC_CACHE_DIR to a "
                 "folder that can be written."
             ) from error
+
+
+def _client(patience: httpx.Timeout, headers: dict[str, str]) -> httpx.Client:
+    try:
+        return httpx.Client(timeout=patience, follow_redirects=True, headers=headers)
+    except ImportError as error:
+        raise DownloadError(
+            f"a proxy is set that cannot be used here ({error}). Unset ALL_PROXY, or put the "
+            "file where it is looked for."
+        ) from None
 
 
 class _PassingError(DownloadError):

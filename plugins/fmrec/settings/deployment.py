@@ -34,7 +34,7 @@ class Deployment:
     )
     cache_dir: Path = _variable(
         "FMREC_CACHE_DIR",
-        Path.home() / ".cache" / "fmrec",
+        Path("~/.cache/fmrec"),
         "Folder for downloaded and generated archives.",
     )
     poll_seconds: int = _variable(
@@ -54,6 +54,8 @@ class Deployment:
                     raise ConfigurationError(
                         f"environment variable {name} is not set: {each.metadata['description']}"
                     )
+                if isinstance(each.default, Path):
+                    given[each.name] = _expanded(name, each.default)
                 continue
             if hints[each.name] is int:
                 if not text.isdecimal() or int(text) < 1:
@@ -64,5 +66,15 @@ class Deployment:
             elif hints[each.name] is str:
                 given[each.name] = text.strip("/") if each.name == "prefix" else text
             else:
-                given[each.name] = Path(text).expanduser()
+                given[each.name] = _expanded(name, Path(text))
         return cls(**given)
+
+
+def _expanded(name: str, path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"environment variable {name}: {path} needs a home folder, and there is none; "
+            "set it to another folder"
+        ) from None

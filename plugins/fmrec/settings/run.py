@@ -107,7 +107,12 @@ class RunSettings:
         enum=["built-in"],
     )
     num_factors: int | None = setting(
-        None, "Hyperparameters", "Factors", "Length of each column's factor vector.", minimum=1
+        None,
+        "Hyperparameters",
+        "Factors",
+        "Length of each column's factor vector.",
+        minimum=1,
+        maximum=10_000,
     )
     epochs: int | None = setting(
         None, "Hyperparameters", "Epochs", "Passes over the training rows.", minimum=1
@@ -239,14 +244,14 @@ def parse_instant(text: str) -> datetime:
     """
     try:
         instant = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        if instant.tzinfo is None:
+            return instant.replace(tzinfo=UTC)
+        return instant.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise ConfigurationError(
             f"parameter as_of: {text!r} is not a date or time; write it as 1998-03-08 "
             "or 1998-03-08T00:00:00Z"
         ) from None
-    if instant.tzinfo is None:
-        return instant.replace(tzinfo=UTC)
-    return instant.astimezone(UTC)
 
 
 def params(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
