@@ -6,12 +6,20 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 from fmrec import __version__
 from fmrec.errors import FmrecError
-from fmrec.settings import RunSettings, default_of, describe_limits, env_name
+from fmrec.settings import (
+    LIKE_DEFAULTS,
+    RATING_DEFAULTS,
+    RunSettings,
+    default_of,
+    describe_limits,
+    env_name,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,12 +54,7 @@ def _parser() -> argparse.ArgumentParser:
             f"--{setting.name.replace('_', '-')}",
             dest=f"param:{setting.name}",
             metavar="VALUE",
-            help=_help(
-                setting.metadata["description"],
-                describe_limits(setting),
-                default_of(setting, os.environ),
-                env_name(setting),
-            ),
+            help=_help(setting),
         )
     run.add_argument(
         "--report-to",
@@ -77,9 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _help(description: str, limits: str, default: object, variable: str) -> str:
-    shown = "" if default is None else f" Default: {default}."
-    return f"{description} Takes {limits}.{shown} Default from {variable}.".replace("%", "%%")
+def _help(setting: Field[Any]) -> str:
+    name = setting.name
+    default = default_of(setting, os.environ)
+    if default is None and name in RATING_DEFAULTS:
+        default = f"{RATING_DEFAULTS[name]} for rating, {LIKE_DEFAULTS[name]} for like"
+    shown = "" if default is None else f" Default: {default} ({env_name(setting)} changes it)."
+    text = f"{setting.metadata['description']} Takes {describe_limits(setting)}.{shown}"
+    return text.replace("%", "%%").replace("`", "")
 
 
 def _run(given: argparse.Namespace) -> int:

@@ -55,7 +55,13 @@ def _job(ml_root: Path, log: JobLog, stop: threading.Event) -> None:
     rows = train.read_all()
     # Test rows that cannot be scored should fail the job before it trains, not after.
     next(test.read(), None)
-    trainer = Adam(hp, rows.features, rows.labels)
+    try:
+        trainer = Adam(hp, rows.features, rows.labels)
+    except (MemoryError, ValueError) as error:
+        raise ConfigurationError(
+            f"num_factors {hp.num_factors} for {hp.feature_dim} columns does not fit into memory "
+            f"({error}): lower num_factors, or take a larger instance"
+        ) from error
     log.info(
         f"Solver adam, seed {hp.seed}, {len(rows.labels)} records in {len(train.files)} files "
         f"({train.bytes} bytes)"

@@ -36,7 +36,7 @@ class RunSettings:
         "Data",
         "As of",
         "Only ratings before this moment are seen. Empty: the end of the data interval. "
-        "(The command line also takes a bare day.)",
+        "(`python -m fmrec run` also takes a bare day.)",
         format="date-time",
     )
     validation_fraction: float = setting(
