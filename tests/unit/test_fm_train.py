@@ -254,6 +254,14 @@ def test_divergence_is_a_failure_of_the_algorithm(ml_root: Path) -> None:
     assert "Lower bias_lr, linear_lr and factors_lr" in text
 
 
+@pytest.mark.parametrize("factors", ["100000000000000", "9" * 30])
+def test_more_factors_than_memory_name_themselves(ml_root: Path, factors: str) -> None:
+    configure(ml_root, **{**CONFIGURATION, "num_factors": factors})
+    text = failure_of(ml_root)
+    assert text.startswith(f"ClientError: num_factors {factors} for 12 columns does not fit")
+    assert "lower num_factors" in text
+
+
 def test_an_unforeseen_error_is_reported_with_its_kind(
     ml_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
