@@ -140,8 +140,8 @@ def airflow(root: Path, home: Path) -> dict[str, str]:
     """Variables of an Airflow that lives in `home` and runs the DAGs of the checkout `root`."""
     return {
         "AIRFLOW_HOME": str(home),
-        # Several processes write to it: wait for one another longer than SQLite's 5 seconds.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database(home)}?timeout=60",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database(home)}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "fmrec.cli.sqlite_writers.CONNECT_ARGS",
         "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(root / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
