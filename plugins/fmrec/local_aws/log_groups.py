@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,9 @@ class LogGroups:
         self._account = account
         self._database = database
         self._clock = clock
+        # moto looks for a group and then makes it: of two jobs that begin together, the second
+        # would replace the group of the first, and its stream with it.
+        self._showing = threading.Lock()
         database.create(
             "CREATE TABLE IF NOT EXISTS log_streams (id INTEGER PRIMARY KEY, region TEXT, "
             "log_group TEXT, name TEXT, created REAL, UNIQUE (region, log_group, name))"
@@ -52,10 +56,11 @@ class LogGroups:
     def _show(
         self, number: int, region: str, group: str, name: str, created: float
     ) -> StoredStream:
-        backend: Any = logs_backends[self._account][region]
-        backend.ensure_log_group(group)
-        shown = StoredStream(backend.groups[group], name, number, created, self._database)
-        backend.groups[group].streams[name] = shown
+        with self._showing:
+            backend: Any = logs_backends[self._account][region]
+            backend.ensure_log_group(group)
+            shown = StoredStream(backend.groups[group], name, number, created, self._database)
+            backend.groups[group].streams[name] = shown
         return shown
 
 
