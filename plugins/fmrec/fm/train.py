@@ -74,7 +74,8 @@ def _job(ml_root: Path, log: JobLog, stop: threading.Event) -> None:
         log.warning("Stopped before the first batch was trained: there is no model to save")
         return
     model = trainer.model()
-    if not np.isfinite([model.w0, model.w.sum(), model.V.sum()]).all():
+    sums = np.array([model.w0, float(model.w.sum()), float(model.V.sum())])
+    if not np.isfinite(sums).all():
         raise FmrecError(f"the last update diverged. {LOWER_RATES}")
     path = artifact.save(model, ml_root / "model", hp.configuration)
     log.info(f"Saved model to {path}")
