@@ -27,10 +27,12 @@ def test_two_jobs_that_begin_together_share_their_group(
         made(self, *args, **kwargs)
 
     monkeypatch.setattr(models.LogGroup, "__init__", slowly)
-    groups = LogGroups(ACCOUNT, Database(tmp_path / "a.sqlite3", power_safe=False), time.time)
+    database = Database(tmp_path / "a.sqlite3", power_safe=False)
+    groups = LogGroups(ACCOUNT, database, time.time)
     names = [f"job-{number}/algo-1" for number in range(4)]
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda name: groups.stream(REGION, GROUP, name).write([name]), names))
     streams = models.logs_backends[ACCOUNT][REGION].groups[GROUP].streams
     assert sorted(streams) == names
     assert [event.message for name in names for event in streams[name].events] == names
+    database.close()
