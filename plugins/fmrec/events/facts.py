@@ -1,0 +1,47 @@
+"""What the events that a run sees say of users, items and days; gathered once, used to encode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """For each user its items, or for each item its users: of training events alone.
+
+    Row r is `indices[indptr[r]:indptr[r + 1]]`, the latest event first, with the ratings that
+    were given. Rows are cut to the latest events that an encoder needs.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Users, items and days of the visible events, and what training events there are of each.
+
+    `users` and `items` are ids, `days` UTC days since 1970 on which events lie; all ascending.
+    `*_known` is the UTC second from which each could first be known (the least over its events of
+    the later of timestamp and arrival), which orders the columns. `*_trained` counts training
+    events; `previous_trained[j]` counts those whose user's film before was items[j]. `rated` has
+    a row of indices into `items` for each user, `raters` a row of indices into `users` for each
+    item.
+    """
+
+    users: NDArray[np.int64]
+    users_known: NDArray[np.int64]
+    users_trained: NDArray[np.int32]
+    items: NDArray[np.int64]
+    items_known: NDArray[np.int64]
+    items_trained: NDArray[np.int32]
+    days: NDArray[np.int64]
+    days_known: NDArray[np.int64]
+    days_trained: NDArray[np.int32]
+    previous_trained: NDArray[np.int32]
+    rated: History
+    raters: History
