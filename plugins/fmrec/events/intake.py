@@ -1,0 +1,234 @@
+"""Ratings in, one event for each user and item out: what may be seen, the latest of each pair.
+
+Rows are dealt to files by user as they come; then each file is worked on alone, so memory does not
+grow with their number. Nothing depends on how the rows were cut into tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fmrec.errors import DataError
+from fmrec.events.mixing import bucket_of, mixed
+from fmrec.events.spill import Rows, Spill
+from fmrec.events.window import Span, moment, visible
+
+BUCKETS = 64
+DAY = 86_400
+_THREADS = 2
+_MOST_ROWS = 2**32
+
+_RAW = np.dtype(
+    [
+        ("user", np.int64),
+        ("item", np.int64),
+        ("time", np.uint32),
+        ("row", np.uint32),
+        ("rating", np.float32),
+        ("arrived", np.uint16),  # in days
+        ("fold", np.uint8),
+    ]
+)
+
+EVENT = np.dtype(
+    [
+        ("user", np.int32),  # indices into Intake.users and .items
+        ("item", np.int32),
+        ("time", np.uint32),
+        ("row", np.uint32),  # place in the source
+        ("rating", np.float32),
+        ("fold", np.uint8),
+        ("part", np.uint8),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Values, ascending, and the UTC second from which each could be known."""
+
+    values: NDArray[np.int64]
+    since: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Intake:
+    """The events a run sees: each user's item once, with the latest rating.
+
+    `buckets` are files of EVENT rows, a user's all in one file; the indices in them are into
+    `users.values` and `items.values`. `users`, `items` and `days` are of everything that was
+    seen, before the latest rating won. `counts`: `later` ratings out of sight, `superseded` by a
+    later rating of the pair, `withdrawn`. `span` is of all ratings, for errors.
+    """
+
+    buckets: Spill
+    users: Known
+    items: Known
+    days: Known
+    counts: dict[str, int]
+    span: Span
+
+    def each(self) -> Iterator[int]:
+        """The buckets that hold events."""
+        return (int(bucket) for bucket in np.flatnonzero(self.buckets.rows))
+
+    @property
+    def events(self) -> int:
+        """How many events there are."""
+        return int(self.buckets.rows.sum())
+
+
+def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
+    """Read RATINGS tables, in order, and keep what a run with this clock sees.
+
+    Of several ratings of one item by one user the one with the latest timestamp counts; of those
+    with the same timestamp the one that arrived last, then the one that stands last. Raises
+    DataError when nothing is visible.
+    """
+    raw, span, later = _deal(tables, as_of, folder / "raw")
+    if not raw.rows.any():
+        raise DataError(
+            f"No rating lies before as_of {moment(as_of)}: {span}. "
+            "Set as_of to a later moment, or choose a source that reaches further back."
+        )
+    dealt = [int(bucket) for bucket in np.flatnonzero(raw.rows)]
+    kept: list[_Kept] = []
+    # The indices in a bucket's events are its own until the ids of all buckets are known.
+    local = Spill(folder / "local", EVENT, BUCKETS)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        kept.extend(pool.map(lambda bucket: _latest(raw, bucket, local), dealt))
+    users = _merged([each.users for each in kept])
+    items = _merged([each.items for each in kept])
+    days = _merged([each.days for each in kept])
+    events = Spill(folder / "events", EVENT, BUCKETS)
+
+    def number(each: _Kept) -> None:
+        rows = local.read(each.bucket)
+        local.discard(each.bucket)
+        rows["user"] = np.searchsorted(users.values, each.users.values)[rows["user"]]
+        rows["item"] = np.searchsorted(items.values, each.items.values)[rows["item"]]
+        events.add(rows, np.full(rows.size, each.bucket))
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(number, kept))
+    counts = {
+        "later": later,
+        "superseded": sum(each.superseded for each in kept),
+        "withdrawn": sum(each.withdrawn for each in kept),
+    }
+    intake = Intake(events, users, items, days, counts, span)
+    if not intake.events:
+        raise DataError(
+            f"every rating before as_of {moment(as_of)} was withdrawn: {span}. Set as_of to "
+            "another moment."
+        )
+    return intake
+
+
+def _deal(tables: Iterable[pa.Table], as_of: int, folder: Path) -> tuple[Spill, Span, int]:
+    raw = Spill(folder, _RAW, BUCKETS)
+    span, count, later = Span(), 0, 0
+    for table in tables:
+        for batch in table.to_batches(max_chunksize=1 << 20):
+            user, item, rating, time, arrived, fold = (
+                column.to_numpy(zero_copy_only=False) for column in batch.columns
+            )
+            span.add(time)
+            seen = visible(time, arrived, as_of)
+            rows = np.empty(time.size, _RAW)
+            rows["user"], rows["item"], rows["time"], rows["rating"] = user, item, time, rating
+            rows["arrived"], rows["fold"] = arrived // DAY, fold
+            rows["row"] = np.arange(count, count + time.size)
+            count += time.size
+            if count > _MOST_ROWS:
+                raise DataError(f"more than {_MOST_ROWS:,} ratings: leave out the oldest")
+            if not seen.all():
+                rows = rows[seen]
+                later += time.size - rows.size
+            raw.add(rows, bucket_of(mixed(0, rows["user"]), BUCKETS))
+    return raw, span, later
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    bucket: int
+    users: Known
+    items: Known
+    days: Known
+    superseded: int
+    withdrawn: int
+
+
+def _latest(raw: Spill, bucket: int, events: Spill) -> _Kept:
+    rows = raw.read(bucket)
+    raw.discard(bucket)
+    users, user = _encoded(rows["user"])
+    items, item = _encoded(rows["item"])
+    time = rows["time"].astype(np.int64)
+    known = np.maximum(time, rows["arrived"].astype(np.int64) * DAY)
+    day = time // DAY
+    pair = user * np.int64(items.size) + item
+    keep: NDArray[np.integer] | slice = slice(None)
+    if _repeats(pair):
+        order = np.lexsort((rows["row"], rows["arrived"], rows["time"], pair))
+        ends = np.flatnonzero(np.append(np.diff(pair[order]) != 0, True))
+        keep = np.sort(order[ends])
+    won = rows[keep]
+    stays = ~np.isnan(won["rating"])
+    made = np.zeros(won.size, EVENT)
+    made["user"], made["item"] = user[keep], item[keep]
+    for name in ("time", "row", "rating", "fold"):
+        made[name] = won[name]
+    made = made[stays]
+    events.add(made, np.full(made.size, bucket))
+    return _Kept(
+        bucket,
+        Known(users, _least(user, known, users.size)),
+        Known(items, _least(item, known, items.size)),
+        _known(day, known),
+        rows.size - won.size,
+        won.size - made.size,
+    )
+
+
+def _repeats(values: NDArray[np.int64]) -> bool:
+    ordered = np.sort(values)
+    return bool((ordered[1:] == ordered[:-1]).any())
+
+
+def _encoded(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct ids, ascending, and the place of each row's id among them."""
+    encoded = pa.array(np.ascontiguousarray(ids)).dictionary_encode()
+    found = encoded.dictionary.to_numpy()
+    order = np.argsort(found)
+    place = np.empty(found.size, np.int64)
+    place[order] = np.arange(found.size)
+    return found[order], place[encoded.indices.to_numpy()]
+
+
+def _least(code: NDArray[np.int64], since: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    least = np.full(size, np.iinfo(np.int64).max)
+    np.minimum.at(least, code, since)
+    return least
+
+
+def _known(values: NDArray[np.int64], since: NDArray[np.int64]) -> Known:
+    distinct, code = _encoded(values)
+    return Known(distinct, _least(code, since, distinct.size))
+
+
+def _merged(parts: list[Known]) -> Known:
+    return _known(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.since for part in parts]),
+    )
+
+
+__all__ = ["BUCKETS", "DAY", "EVENT", "Intake", "Known", "Rows", "take_in"]

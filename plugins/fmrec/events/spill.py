@@ -1,0 +1,51 @@
+"""Rows dealt into files by bucket, so that what does not fit in memory is worked on in pieces."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.void]
+
+
+class Spill:
+    """A file of fixed-size rows for each of `buckets`, in a folder of its own.
+
+    Rows of a bucket keep the order in which one thread added them. Several threads may add.
+    """
+
+    def __init__(self, folder: Path, dtype: np.dtype[np.void], buckets: int) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._dtype = dtype
+        self._lock = threading.Lock()
+        self.rows = np.zeros(buckets, np.int64)
+
+    def add(self, rows: Rows, bucket: NDArray[np.integer]) -> None:
+        """Append each row to the file of its bucket, 0 <= bucket < buckets."""
+        small = bucket.astype(np.uint16)
+        # Stable argsort of 16-bit integers is a radix sort: linear time.
+        dealt = rows[np.argsort(small, kind="stable")]
+        counts = np.bincount(small, minlength=self.rows.size)
+        ends = np.cumsum(counts)
+        with self._lock:
+            self.rows += counts
+            for index in np.flatnonzero(counts):
+                with self._file(index).open("ab") as stream:
+                    dealt[ends[index] - counts[index] : ends[index]].tofile(stream)
+
+    def read(self, bucket: int) -> Rows:
+        """All rows of a bucket."""
+        if not self.rows[bucket]:
+            return np.empty(0, self._dtype)
+        return np.fromfile(self._file(bucket), self._dtype)
+
+    def discard(self, bucket: int) -> None:
+        """Give back the room that a bucket takes."""
+        self._file(bucket).unlink(missing_ok=True)
+
+    def _file(self, bucket: int | np.integer) -> Path:
+        return self._folder / f"{int(bucket):05d}"
