@@ -1,16 +1,30 @@
-"""Ratings from a named source as one typed table, checked row by row."""
+"""Ratings from a named source as typed tables, checked row by row."""
 
-from fmrec.ratings.dataset import Origin, RatingsData
-from fmrec.ratings.movielens import FOLD_SPLITS, SPLITS
-from fmrec.ratings.sources import SOURCES, find_archive, load, obtain
+from fmrec.ratings.origin import Origin
+from fmrec.ratings.sources import (
+    FOLD_SPLITS,
+    SOURCES,
+    SPLITS,
+    ArchiveSource,
+    find_archive,
+    obtain,
+    open_archive,
+)
+from fmrec.ratings.tables import ITEMS, QUARANTINE, RATINGS, USERS, Chunk, Scale
 
 __all__ = [
     "FOLD_SPLITS",
+    "ITEMS",
+    "QUARANTINE",
+    "RATINGS",
     "SOURCES",
     "SPLITS",
+    "USERS",
+    "ArchiveSource",
+    "Chunk",
     "Origin",
-    "RatingsData",
+    "Scale",
     "find_archive",
-    "load",
     "obtain",
+    "open_archive",
 ]

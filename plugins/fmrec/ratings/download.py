@@ -26,14 +26,17 @@ def download(
     url: str,
     target: Path,
     *,
-    size: int,
-    sha256: str,
+    size: int | None,
+    md5: str | None,
     progress: Progress | None = None,
     attempts: int = 4,
     timeout: float = 30.0,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Put the file at `url` to `target`, which must be `size` bytes with checksum `sha256`.
+    """Put the file at `url` to `target`, which must be `size` bytes with checksum `md5`.
+
+    Either is None where it is not known: then the size is what the server says, and the content
+    is taken as the server sends it.
 
     What has arrived stays in `<target>.part` and is continued (HTTP Range with If-Range, so a
     file that changed on the server starts anew), by the next of `attempts` or by a later call.
@@ -43,7 +46,7 @@ def download(
 
     Raises DownloadError that says what happened and what to do.
     """
-    transfer = _Transfer(url, target, size, sha256, progress)
+    transfer = _Transfer(url, target, size, md5, progress)
     headers = {"Accept-Encoding": "identity", "User-Agent": "fmrec"}
     # A host that does not answer at all is given up sooner than one that is slow.
     patience = httpx.Timeout(timeout, connect=min(timeout, 8.0))
@@ -80,8 +83,8 @@ class _Transfer:
 
     url: str
     target: Path
-    size: int
-    sha256: str
+    size: int | None
+    md5: str | None
     progress: Progress | None
 
     @property
@@ -131,12 +134,12 @@ def _receive(client: httpx.Client, transfer: _Transfer) -> bool:
     version = transfer.validator.read_text() if transfer.validator.is_file() else ""
     if have == transfer.size:
         return True
-    if have > transfer.size or not version:
+    if not version or (transfer.size is not None and have > transfer.size):
         transfer.discard()
         have = 0
     headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
     with client.stream("GET", transfer.url, headers=headers) as response:
-        resumed = _judge(response, transfer, have)
+        resumed, size = _judge(response, transfer, have)
         if not resumed:
             have = 0
             transfer.discard()
@@ -144,30 +147,35 @@ def _receive(client: httpx.Client, transfer: _Transfer) -> bool:
         with transfer.part.open("ab") as stream:
             for piece in response.iter_raw():
                 have += len(piece)
-                if have > transfer.size:
+                if have > size:
                     break
                 stream.write(piece)
                 if transfer.progress is not None:
-                    transfer.progress(have, transfer.size)
-    if have > transfer.size:
+                    transfer.progress(have, size)
+    if have > size:
         transfer.discard()
         raise DownloadError(
-            transfer.failed(f"the server sends more than the {transfer.size:,} bytes of the file")
+            transfer.failed(f"the server sends more than the {size:,} bytes of the file")
         )
-    if have < transfer.size:
-        raise _PassingError(f"only {have:,} of {transfer.size:,} bytes arrived")
+    if have < size:
+        raise _PassingError(f"only {have:,} of {size:,} bytes arrived")
     return resumed
 
 
-def _judge(response: httpx.Response, transfer: _Transfer, have: int) -> bool:
-    """Whether the answer continues the part (206) or is the whole file (200); else raises."""
+def _judge(response: httpx.Response, transfer: _Transfer, have: int) -> tuple[bool, int]:
+    """Whether the answer continues the part (206) or is the whole file (200); else raises.
+
+    Beside it the size of the whole file.
+    """
     scheme, final = httpx.URL(transfer.url).scheme, response.url
     if scheme == "https" and final.scheme != "https":
         raise DownloadError(transfer.failed(f"the server leads to {final}, which is not https"))
     if response.status_code == httpx.codes.PARTIAL_CONTENT:
-        expected = f"bytes {have}-{transfer.size - 1}/{transfer.size}"
-        if have and response.headers.get("Content-Range") == expected:
-            return True
+        offered = str(response.headers.get("Content-Range", ""))
+        total = offered.rpartition("/")[2]
+        size = int(total) if transfer.size is None and total.isdecimal() else transfer.size
+        if have and size is not None and offered == f"bytes {have}-{size - 1}/{size}":
+            return True, size
         transfer.discard()
         raise _PassingError("the server continues at another place than it was asked for")
     if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -177,24 +185,28 @@ def _judge(response: httpx.Response, transfer: _Transfer, have: int) -> bool:
         raise _PassingError(f"the server answers {_status(response)}")
     if response.status_code != httpx.codes.OK:
         raise DownloadError(transfer.failed(f"the server answers {_status(response)}"))
-    length = response.headers.get("Content-Length")
-    if length is not None and length != str(transfer.size):
+    length = str(response.headers.get("Content-Length", ""))
+    if transfer.size is None:
+        if not length.isdecimal():
+            raise DownloadError(transfer.failed("the server does not say how long the file is"))
+        return False, int(length)
+    if length not in ("", str(transfer.size)):
         raise DownloadError(
             transfer.failed(
                 f"the server offers {length} bytes where the published file has {transfer.size}"
             )
         )
-    return False
+    return False, transfer.size
 
 
 def _accept(transfer: _Transfer, resumed: bool) -> None:
-    found = digest(transfer.part).sha256
-    if found == transfer.sha256:
+    found = digest(transfer.part).md5
+    if transfer.md5 in (None, found):
         transfer.part.replace(transfer.target)
         transfer.validator.unlink(missing_ok=True)
         return
     transfer.discard()
-    what = f"what arrived is not the published file: sha256 is {found}, expected {transfer.sha256}"
+    what = f"what arrived is not the published file: md5 is {found}, expected {transfer.md5}"
     if resumed:  # the pieces may have been of two versions
         raise _PassingError(what)
     raise DownloadError(transfer.failed(what))

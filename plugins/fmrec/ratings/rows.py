@@ -1,162 +1,120 @@
-"""Rows `user item rating timestamp`: read fast when all is well, explained by line when not."""
+"""Rows of user, item, rating and time: read fast when all is well, explained by row when not."""
 
 from __future__ import annotations
 
-import pandas as pd
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
 import pyarrow as pa
 from pyarrow import csv
 
-from fmrec.ratings.archive import Archive
+_TYPES = {
+    "user_id": pa.int64(),
+    "item_id": pa.int64(),
+    "rating": pa.float32(),
+    "timestamp": pa.int64(),
+}
+COLUMNS = tuple(_TYPES)
+TABLE = pa.schema(list(_TYPES.items()))
+"""What good rows are parsed into."""
 
-COLUMNS = ("user_id", "item_id", "rating", "timestamp")
-EARLIEST = 631_152_000  # 1990-01-01 UTC: MovieLens opened in the nineties
-LATEST = 4_102_444_800  # 2100-01-01 UTC
-_LARGEST_ID = 2**63 - 1
 _KINDS = {
     "user_id": "a whole number from 1 that fits 64 bits",
     "item_id": "a whole number from 1 that fits 64 bits",
-    "rating": "a whole number from 1 to 5",
+    "rating": "a number of stars",
     "timestamp": "a whole number of UTC seconds since 1970",
 }
-_PLAIN = b"0123456789\t\r\n"
+_DELIMITERS = {"\t": "tab", "::": "'::'", ",": "comma"}
+_LARGEST = 2**63 - 1
+_STARS = rb"\d+\.?\d*|\.\d+"
+_NEGATIVE = re.compile(rb"-(%b)" % _STARS)
 
 
-def read_ratings(archive: Archive, name: str) -> pd.DataFrame:
-    """Rows of a tab-separated ratings file, in file order, as COLUMNS of int64.
+@dataclass(frozen=True)
+class Form:
+    """How rows are written: what separates their fields, and which field is which."""
 
-    Raises DataError with the file, the line and the remedy at the first row that has not four
-    columns of digits, an id from 1, a whole rating from 1 to 5, and a time in UTC seconds.
-    """
-    data = archive.read(name)
-    table = _parse(data)
-    if table is not None:
-        valid = (
-            (table["user_id"] >= 1)
-            & (table["item_id"] >= 1)
-            & table["rating"].between(1, 5)
-            & table["timestamp"].between(EARLIEST, LATEST - 1)
-        )
-        if valid.all():
-            return table
-    for number, line in enumerate(_lines(data), start=1):
-        fault = fault_in(line)
-        if fault is not None:
-            raise archive.fault(name, fault, number)
-    raise archive.fault(name, "this file cannot be read as ratings")
+    delimiter: str
+    columns: tuple[str, ...] = COLUMNS
 
+    @cached_property
+    def _plain(self) -> bytes:
+        """Every byte that can stand in a good row, once `::` is a tab."""
+        return b"0123456789.\r\n" + self._separator
 
-def reject_duplicates(archive: Archive, parts: list[tuple[str, pd.DataFrame]]) -> None:
-    """Raise DataError naming both lines when a user rated an item twice, across all parts."""
-    pairs = pd.concat([table[["user_id", "item_id"]] for _, table in parts], ignore_index=True)
-    repeated = pairs.duplicated(keep="first")
-    if not repeated.any():
-        return
-    second = int(repeated.to_numpy().argmax())
-    user, item = (int(value) for value in pairs.iloc[second])
-    first = int(((pairs["user_id"] == user) & (pairs["item_id"] == item)).to_numpy().argmax())
-    name, line = _file_and_line(parts, second)
-    earlier = archive.within(*_file_and_line(parts, first))
-    raise archive.fault(
-        name, f"user {user} rated item {item} already in {earlier}; keep one of the two", line
-    )
+    @cached_property
+    def _separator(self) -> bytes:
+        return b"\t" if self.delimiter == "::" else self.delimiter.encode()
 
+    @cached_property
+    def _ordinary(self) -> re.Pattern[bytes]:
+        """A row without fault; rows with longer numbers need a closer look."""
+        fields = [rb"(?:%b)" % (_STARS if c == "rating" else rb"\d{1,18}") for c in self.columns]
+        return re.compile(re.escape(self.delimiter.encode()).join(fields))
 
-def reject_unknown(
-    archive: Archive,
-    parts: list[tuple[str, pd.DataFrame]],
-    listed: pd.Series[int],
-    listed_in: str,
-) -> None:
-    """Raise DataError at the first row whose id is not among `listed`, read from `listed_in`.
-
-    The name of `listed` says which column of the ratings it is for.
-    """
-    column = str(listed.name)
-    for name, table in parts:
-        stray = ~table[column].isin(listed)
-        if stray.any():
-            row = int(stray.to_numpy().argmax())
-            value = int(table[column].iloc[row])
-            raise archive.fault(
-                name, f"{column} {value} is not in {archive.folder}/{listed_in}", row + 1
+    def parse(self, data: bytes) -> pa.Table | None:
+        """Whole rows as TABLE, or None when any is at fault."""
+        if self.delimiter == "::":
+            if b"\t" in data:
+                return None
+            data = data.replace(b"::", b"\t")
+        # pyarrow would take more than the rules below: spaces, signs, hexadecimals, "nan".
+        if data.translate(None, self._plain) or data.count(b"\r") != data.count(b"\r\n"):
+            return None
+        try:
+            table = csv.read_csv(
+                pa.py_buffer(data),
+                read_options=csv.ReadOptions(column_names=self.columns, use_threads=False),
+                parse_options=csv.ParseOptions(
+                    delimiter=self._separator.decode(), quote_char=False, ignore_empty_lines=False
+                ),
+                convert_options=csv.ConvertOptions(column_types=_TYPES, null_values=[]),
             )
+        except pa.ArrowInvalid:
+            return None
+        return table.select(COLUMNS).combine_chunks()
 
-
-def fault_in(line: bytes) -> str | None:
-    """What is wrong with one row, or None: the rules in words, the measure of the fast path."""
-    if not line:
-        return "the row is empty"
-    fields = line.split(b"\t")
-    if len(fields) != len(COLUMNS):
-        return (
-            f"{len(fields)} column(s) where {len(COLUMNS)} are expected "
-            f"(tab-separated: {', '.join(COLUMNS)}): {_shown(line)}"
-        )
-    for column, field in zip(COLUMNS, fields, strict=True):
-        fault = _fault_in_field(column, field)
-        if fault is not None:
-            return fault
-    return None
-
-
-def _fault_in_field(column: str, field: bytes) -> str | None:
-    kind = _KINDS[column]
-    if not field.isdigit():
-        return f"{column} {_shown(field)} is not {kind}"
-    value = int(field[:40])
-    if column == "timestamp":
-        return _fault_in_time(value)
-    largest = 5 if column == "rating" else _LARGEST_ID
-    return None if 1 <= value <= largest else f"{column} {_shown(field)} is not {kind}"
-
-
-def _fault_in_time(value: int) -> str | None:
-    if EARLIEST <= value < LATEST:
-        return None
-    for unit, factor in (("milli", 10**3), ("micro", 10**6), ("nano", 10**9)):
-        if EARLIEST <= value // factor < LATEST:
+    def fault_in(self, line: bytes) -> tuple[str, str] | None:
+        """Which check a row fails and why in words; None for exactly the rows that parse takes."""
+        if self._ordinary.fullmatch(line):
+            return None
+        if not line:
+            return "columns", "the row is empty"
+        fields = line.split(self.delimiter.encode())
+        if len(fields) != len(self.columns):
             return (
-                f"timestamp {value} looks like {unit}seconds; UTC seconds are expected "
-                f"(divide by {factor:,})"
+                "columns",
+                f"{len(fields)} column(s) where {len(self.columns)} are expected "
+                f"({_DELIMITERS[self.delimiter]}-separated: {', '.join(self.columns)})",
             )
-    return f"timestamp {value} is not a time between 1990 and 2100 in UTC seconds since 1970"
-
-
-def _parse(data: bytes) -> pd.DataFrame | None:
-    """The table, or None when the text is anything but four columns of digits."""
-    if data.translate(None, _PLAIN) or data.count(b"\r") != data.count(b"\r\n"):
+        for column, field in zip(self.columns, fields, strict=True):
+            fault = _fault_in_field(column, field)
+            if fault is not None:
+                return fault
         return None
-    try:
-        table = csv.read_csv(
-            pa.py_buffer(data),
-            read_options=csv.ReadOptions(column_names=list(COLUMNS), use_threads=False),
-            parse_options=csv.ParseOptions(
-                delimiter="\t", quote_char=False, ignore_empty_lines=False
-            ),
-            convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys(COLUMNS, pa.int64()), null_values=[]
-            ),
-        )
-    except pa.ArrowInvalid:
-        return None
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
 
 
-def _lines(data: bytes) -> list[bytes]:
+def lines_of(data: bytes) -> list[bytes]:
+    """The lines of a text without their ends, which are those of any system."""
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
-    return [line.removesuffix(b"\r") for line in lines]
+    return [line.removesuffix(b"\r") for line in lines] if b"\r" in data else lines
 
 
-def _file_and_line(parts: list[tuple[str, pd.DataFrame]], row: int) -> tuple[str, int]:
-    """File and line (from 1) of a row counted through all parts from 0."""
-    for name, table in parts:
-        if row < len(table):
-            return name, row + 1
-        row -= len(table)
-    raise IndexError(row)
+def _fault_in_field(column: str, field: bytes) -> tuple[str, str] | None:
+    what = f"{column} {_shown(field)} is not {_KINDS[column]}"
+    negative = _NEGATIVE.fullmatch(field) is not None
+    if column == "rating":
+        if re.fullmatch(_STARS, field):
+            return None
+        return ("range" if negative else "type"), what
+    if field.isdigit() and len(field.lstrip(b"0")) < 20 and int(field) <= _LARGEST:
+        return None
+    if not (field.isdigit() or negative):
+        return "type", what
+    return ("clock" if column == "timestamp" else "id"), what
 
 
 def _shown(field: bytes) -> str:

@@ -19,6 +19,8 @@ from fmrec.ratings.sample import world
 VERSION = 1  # goes up whenever a byte of the files changes: tests/golden/test_ratings_sample.py
 SEED = 1
 FOLDER = "fmrec-sample"
+SHA256 = "8be7f09e6a506b7115e74ce5cdd4f2e5f7515c86fdfa60a7dff1c571bb3d612c"
+"""Of the archive of SEED, the same on every platform that was tried."""
 
 _README = """\
 Generated ratings, not real ones
