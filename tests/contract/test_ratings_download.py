@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fmrec.errors import DownloadError
-from fmrec.ratings import load, sources
+from fmrec.ratings import open_archive
 from fmrec.ratings.download import download
+from fmrec.ratings.published import ARCHIVES, Published
 
 CONTENT = b"".join(hashlib.sha256(bytes([i % 256, i // 256])).digest() for i in range(10_000))
-SUM = hashlib.sha256(CONTENT).hexdigest()
+SUM = hashlib.md5(CONTENT).hexdigest()  # noqa: S324
 
 Answer = Callable[["Handler"], None]
 
@@ -104,7 +105,7 @@ def status(code: int) -> Answer:
 def fetch(server: Server, target: Path, **changes: object) -> list[float]:
     """Download with the true size and sum unless told; returns the pauses it asked for."""
     pauses: list[float] = []
-    arguments = {"size": len(CONTENT), "sha256": SUM, "pause": pauses.append, "timeout": 5.0}
+    arguments = {"size": len(CONTENT), "md5": SUM, "pause": pauses.append, "timeout": 5.0}
     download(server.url, target, **(arguments | changes))  # type: ignore[arg-type]
     return pauses
 
@@ -208,7 +209,7 @@ def test_a_continuation_from_another_place_is_not_believed(target: Path) -> None
 def test_a_wrong_checksum_leaves_nothing(target: Path) -> None:
     with (
         serving(whole(CONTENT[::-1])) as server,
-        pytest.raises(DownloadError, match=r"not the published file: sha256 is .*FMREC_DATA_DIR"),
+        pytest.raises(DownloadError, match=r"not the published file: md5 is .*FMREC_DATA_DIR"),
     ):
         fetch(server, target)
     assert left(target) == set()
@@ -390,7 +391,7 @@ def test_https_is_not_left_for_http(
 
 
 def _fetch_in_process(url: str, target: Path) -> None:
-    download(url, target, size=len(CONTENT), sha256=SUM)
+    download(url, target, size=len(CONTENT), md5=SUM)
 
 
 @pytest.mark.e2e
@@ -416,7 +417,64 @@ def test_two_processes_fetch_it_once(target: Path) -> None:
     assert left(target) == {"ml-100k.zip"}
 
 
-def test_load_downloads_what_is_not_here(
+def test_an_unknown_size_is_what_the_server_says(target: Path) -> None:
+    told: list[tuple[int, int]] = []
+    with serving(whole(cut=100_000), whole()) as server:
+        fetch(server, target, size=None, progress=lambda done, size: told.append((done, size)))
+    assert target.read_bytes() == CONTENT
+    assert server.asked[1]["Range"] == "bytes=100000-"
+    assert {size for _, size in told} == {len(CONTENT)}
+
+
+def test_an_unknown_size_leaves_the_checksum_to_judge(target: Path) -> None:
+    with (
+        serving(whole(CONTENT[:-1])) as server,
+        pytest.raises(DownloadError, match="not the published file: md5 is"),
+    ):
+        fetch(server, target, size=None)
+    assert left(target) == set()
+
+
+def test_without_a_checksum_the_file_is_taken_whole_or_not_at_all(target: Path) -> None:
+    with (
+        serving(whole(cut=100_000)) as server,
+        pytest.raises(DownloadError, match="failed 1 times"),
+    ):
+        fetch(server, target, size=None, md5=None, attempts=1)
+    assert not target.exists()
+    with serving(whole()) as server:
+        fetch(server, target, size=None, md5=None)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_continuation_of_unknown_size_from_another_place_is_not_believed(target: Path) -> None:
+    def astray(handler: Handler) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}")
+        handler.end_headers()
+        handler.wfile.write(CONTENT[7:])
+
+    with serving(whole(cut=100_000), astray, whole()) as server:
+        fetch(server, target, size=None, md5=None)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_length_that_nobody_knows_is_refused(target: Path) -> None:
+    def endless(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(CONTENT)
+
+    with (
+        serving(endless) as server,
+        pytest.raises(DownloadError, match="does not say how long the file is"),
+    ):
+        fetch(server, target, size=None)
+    assert left(target) == set()
+
+
+@pytest.mark.data
+def test_an_archive_that_is_not_here_is_downloaded_once(
     tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The archive at hand is a re-zip, so its own sums stand in for the published ones."""
@@ -424,22 +482,22 @@ def test_load_downloads_what_is_not_here(
     told: list[int] = []
     with serving(whole(content)) as server:
         published = dataclasses.replace(
-            sources.ML_100K,
-            url=server.url,
+            ARCHIVES["ml-100k"],
             bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
+            md5=hashlib.md5(content).hexdigest(),  # noqa: S324
         )
-        monkeypatch.setattr(sources, "ML_100K", published)
+        monkeypatch.setattr(Published, "url", server.url)
+        monkeypatch.setitem(ARCHIVES, "ml-100k", published)
         for _ in range(2):
-            data = load(
+            with open_archive(
                 "ml-100k",
-                split="u1",
                 data_dir=None,
                 cache_dir=tmp_path,
                 progress=lambda done, _: told.append(done),
-            )
+            ) as archive:
+                rows = sum(chunk.ratings.num_rows for chunk in archive.ratings("u1"))
+                assert archive.origin.location == str(tmp_path / "ml-100k.zip")
+                assert archive.origin.url == server.url
     assert len(server.asked) == 1
     assert told[-1] == len(content)
-    assert len(data.ratings) == 100_000
-    assert data.origin.location == str(tmp_path / "ml-100k.zip")
-    assert data.origin.url == server.url
+    assert rows == 100_000

@@ -100,7 +100,7 @@ def header_fault(found: list[str], expected: tuple[str, ...]) -> str | None:
     if not unknown and not missing and len(found) == len(expected):
         return None
     shown = ", ".join(repr(name[:40]) for name in found[:10])
-    return f"the columns {shown} where the header {','.join(expected)} is expected"
+    return f"the columns {shown or '(none)'} where the header {','.join(expected)} is expected"
 
 
 def _text(archive: Archive, name: str, encoding: str) -> list[str]:

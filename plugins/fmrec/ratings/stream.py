@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -66,9 +67,12 @@ def read_stream(
     Raises DataError, made by `fault`, for a file that is empty, has another header than
     `userId,movieId,rating,timestamp` (in any order), or is no text of lines.
     """
-    fault = fault or (lambda what, line: DataError(f"{file}, line {line or 1}: {what}."))
+    if fault is None:
+        fault = partial(_fault, file)
     blocks = _blocks(stream, block_bytes, fault)
     first = next(blocks, b"").removeprefix(BOM)
+    if not first:
+        raise fault("this file is empty", None)
     row = 0  # rows before the block that is next
     if form is CSV:
         header, _, first = first.partition(b"\n")
@@ -77,7 +81,7 @@ def read_stream(
     if not first:
         first = next(blocks, b"")
     if not first:
-        raise fault("this file holds no row", None)
+        raise fault("there is no row after the header", None)
     pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="ratings")
     try:
         parsing: deque[Future[_Parsed]] = deque([pool.submit(_parse, first, form)])
@@ -94,6 +98,11 @@ def read_stream(
             del chunk
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _fault(file: str, what: str, line: int | None) -> DataError:
+    place = file if line is None else f"{file}, line {line}"
+    return DataError(f"{place}: {what}.")
 
 
 def _blocks(stream: BinaryIO, block_bytes: int, fault: Fault) -> Iterator[bytes]:
