@@ -1,0 +1,271 @@
+"""Events into rows that a model reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csr_matrix
+
+from fmrec.errors import DataError
+from fmrec.events.encoders import DAY, FEATURES, Feature, grade, weekday
+from fmrec.events.facts import Facts, History
+from fmrec.events.merging import Block, Int32s, merged
+from fmrec.events.places import Places
+from fmrec.events.space import FeatureSpace
+
+_HISTORIES = [n for n, feature in enumerate(FEATURES) if feature.name in ("rated", "rated_by")]
+
+
+@dataclass(frozen=True, eq=False)
+class _Party:
+    """The users, or the items: `ids` seen in events, then those that only a table describes.
+
+    `listed[j]` is the column under which others' histories hold the j-th; the last, for place -1,
+    is -1.
+    """
+
+    places: Places
+    block: Block
+    listed: Int32s
+
+
+class Design:
+    """The design matrix of a feature space; `encode` may run in several threads at once."""
+
+    def __init__(
+        self,
+        space: FeatureSpace,
+        facts: Facts,
+        users: pa.Table,
+        items: pa.Table,
+        *,
+        history_length: int,
+        graded: bool,
+    ) -> None:
+        """Join what is known of users (USERS) and items (ITEMS); `facts` are those of the space.
+
+        Histories hold the latest `history_length` training events, each weighing 1 / sqrt(their
+        number). With `graded` the films a user rated weigh g(stars) / ||g|| instead, and encode
+        leaves an event's own film out of its user's history and its own user out of its film's;
+        the latest `history_length` others are taken.
+
+        Raises DataError when a table describes an id twice.
+        """
+        self.space = space
+        self._graded = graded
+        rated, raters = facts.rated, facts.raters
+        stars = grade(rated.ratings).astype(np.float32) if graded else _ones(rated)
+        self._users = _party(
+            space,
+            "user",
+            facts.users,
+            users,
+            ("rated", rated, stars),
+            "rated_by",
+            history_length,
+            graded=graded,
+        )
+        self._items = _party(
+            space,
+            "item",
+            facts.items,
+            items,
+            ("rated_by", raters, _ones(raters)),
+            "rated",
+            history_length,
+            graded=graded,
+        )
+        self._context = _Context(space, facts)
+
+    def encode(self, events: pd.DataFrame) -> csr_matrix:
+        """One row for each event, in order: float32, (len(events), D).
+
+        `events` has int64 user_id and item_id; with days timestamp, with previous films
+        previous_item_id (0 for none). Column indices ascend within a row.
+        """
+        user = self._users.places.of(events["user_id"].to_numpy())
+        item = self._items.places.of(events["item_id"].to_numpy())
+        own = (self._items.listed[item], self._users.listed[user]) if self._graded else None
+        return self._rows(user, item, self._context.of_events(events), own)
+
+    def user_side(self, user_ids: NDArray[np.int64], at: int) -> csr_matrix:
+        """What rows of these users have whatever the item, (n, D).
+
+        Besides the user's own features: the day and weekday of `at` (UTC seconds) and the user's
+        latest training film as the previous one. user_side + item_side is the row that encode
+        makes of such an event, when its own film and user are in neither history or not `graded`.
+        """
+        user = self._users.places.of(np.asarray(user_ids))
+        context = self._context.of_users(user, at)
+        return self._rows(user, np.full(user.size, -1, np.int32), context, None)
+
+    def item_side(self, item_ids: NDArray[np.int64]) -> csr_matrix:
+        """What rows of these items have whatever the user and the moment, (n, D)."""
+        item = self._items.places.of(np.asarray(item_ids))
+        context = np.empty((item.size, 0), np.int32)
+        return self._rows(np.full(item.size, -1, np.int32), item, context, None)
+
+    def _rows(
+        self, user: Int32s, item: Int32s, context: Int32s, own: tuple[Int32s, Int32s] | None
+    ) -> csr_matrix:
+        users, items = self._users.block, self._items.block
+        return merged(users, user, items, item, context, own, self.space.dimension)
+
+
+class _Context:
+    """The columns that belong to neither user nor item alone: day, weekday, previous film."""
+
+    def __init__(self, space: FeatureSpace, facts: Facts) -> None:
+        names = {feature.name for feature in space.features}
+        self._has_days, self._has_previous = "day" in names, "previous" in names
+        if self._has_days:
+            column = space.column("day")
+            days, columns = space.found["day"].value[column >= 0], column[column >= 0]
+            self._first_day, self._last_day = int(days[0]), int(days[-1])
+            every = np.arange(self._first_day, self._last_day + 1)
+            self._day = columns[np.searchsorted(days, every, side="right") - 1]
+            self._weekday = np.full(7, -1, np.int32)
+            self._weekday[space.found["weekday"].value] = space.column("weekday")
+        if self._has_previous:
+            self._films = Places(facts.items)
+            self._previous = np.append(space.column("previous"), np.int32(-1))
+            filled = np.diff(facts.rated.indptr) > 0
+            self._latest = np.full(facts.users.size, -1, np.int32)
+            self._latest[filled] = facts.rated.indices[facts.rated.indptr[:-1][filled]]
+
+    def of_events(self, events: pd.DataFrame) -> Int32s:
+        """(n, 0 to 3), -1 for none."""
+        columns = []
+        if self._has_days:
+            columns += self._moments(events["timestamp"].to_numpy())
+        if self._has_previous:
+            film = self._films.of(events["previous_item_id"].to_numpy())
+            columns.append(self._previous[film])
+        return _beside(columns, len(events))
+
+    def of_users(self, user: Int32s, at: int) -> Int32s:
+        """Likewise, for what these users would do next at the UTC second `at`."""
+        columns = []
+        if self._has_days:
+            columns += self._moments(np.full(user.size, at))
+        if self._has_previous:
+            seen = (user >= 0) & (user < self._latest.size)
+            film = np.where(seen, self._latest[np.where(seen, user, 0)], -1)
+            columns.append(self._previous[film])
+        return _beside(columns, user.size)
+
+    def _moments(self, timestamp: NDArray[np.int64]) -> list[Int32s]:
+        day = timestamp // DAY
+        # Before the first trained day there is none, so the first stands in.
+        nearest = np.clip(day, self._first_day, self._last_day) - self._first_day
+        return [self._day[nearest], self._weekday[weekday(day)]]
+
+
+def _ones(history: History) -> NDArray[np.float32]:
+    return np.ones(history.indices.size, np.float32)
+
+
+def _beside(columns: list[Int32s], rows: int) -> Int32s:
+    return np.column_stack(columns) if columns else np.empty((rows, 0), np.int32)
+
+
+def _party(
+    space: FeatureSpace,
+    side: str,
+    ids: NDArray[np.int64],
+    table: pa.Table,
+    history: tuple[str, History, NDArray[np.float32]],
+    listed_as: str,
+    length: int,
+    *,
+    graded: bool,
+) -> _Party:
+    features = {feature.name: feature for feature in space.features if feature.side == side}
+    described = [feature for feature in features.values() if feature.read]
+    if described:
+        ids = np.concatenate([ids, _only_described(table[f"{side}_id"].to_numpy(), ids, side)])
+    places = Places(ids)
+    own = space.column(side)
+    entries = [_Entries(np.arange(own.size), own, np.ones(own.size, np.float32))]
+    entries += [_described(space, feature, table, places) for feature in described]
+    squares: NDArray[np.float64] = np.zeros(ids.size)
+    spare = np.full(ids.size, -1, np.int32)
+    name, lists, weights = history
+    if name in features:
+        row = np.repeat(np.arange(lists.indptr.size - 1), np.diff(lists.indptr))
+        rank = np.arange(row.size) - lists.indptr[row]
+        column = space.column(name)[lists.indices]
+        if graded:
+            last = rank == length
+            spare[row[last]] = column[last]
+        kept = rank < length + graded
+        row, column, weights = row[kept], column[kept], weights[kept]
+        np.add.at(squares, row, weights.astype(np.float64) ** 2)
+        entries.append(_Entries(row, column, weights))
+    listed = np.full(ids.size + 1, -1, np.int32)
+    if any(feature.name == listed_as for feature in space.features):
+        columns = space.column(listed_as)
+        listed[: columns.size] = columns
+    return _Party(places, _block(space, entries, squares, spare), listed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Entries:
+    """What stands where in a block, in any order; column -1 stands nowhere."""
+
+    row: NDArray[np.int64]
+    column: Int32s
+    value: NDArray[np.float32]
+
+
+def _only_described(
+    described: NDArray[np.int64], ids: NDArray[np.int64], side: str
+) -> NDArray[np.int64]:
+    """Ids that the table has and the events have not."""
+    distinct, counts = np.unique(described, return_counts=True)
+    if distinct.size < described.size:
+        twice = distinct[counts > 1]
+        raise DataError(
+            f"{side} {twice[0]} has {counts.max()} rows in the table of {side}s, and "
+            f"{twice.size:,} have several: leave the one that is right."
+        )
+    return np.setdiff1d(distinct, ids, assume_unique=True)
+
+
+def _described(space: FeatureSpace, feature: Feature, table: pa.Table, places: Places) -> _Entries:
+    assert feature.read is not None  # noqa: S101 - declared so
+    rows, values = feature.read(table)
+    known = pa.array(space.found[feature.name].value.tolist(), type=values.type)
+    at = pc.index_in(values, value_set=known).fill_null(len(known)).to_numpy()
+    column = np.append(space.column(feature.name), np.int32(-1))[at]
+    row = places.of(table[f"{feature.side}_id"].to_numpy())[rows].astype(np.int64)
+    # A film's list may name a genre twice.
+    once = np.unique(np.column_stack([row, column]), axis=0)
+    return _Entries(once[:, 0], once[:, 1].astype(np.int32), np.ones(len(once), np.float32))
+
+
+def _block(
+    space: FeatureSpace,
+    entries: list[_Entries],
+    squares: NDArray[np.float64],
+    spare: Int32s,
+) -> Block:
+    row = np.concatenate([each.row for each in entries])
+    column = np.concatenate([each.column for each in entries])
+    value = np.concatenate([each.value for each in entries])
+    filled = column >= 0
+    shape = (squares.size, space.dimension)
+    matrix = coo_matrix((value[filled], (row[filled], column[filled])), shape=shape).tocsr()
+    return Block(
+        matrix.indptr.astype(np.int64),
+        matrix.indices.astype(np.int32),
+        matrix.data,
+        np.isin(space.feature[matrix.indices], _HISTORIES),
+        squares,
+        spare,
+    )
