@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CHECKSUM = "fmrec-sha256"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as a listing has it: `etag` changes with its content."""
+
+    key: str
+    bytes: int
+    etag: str
 
 
 class Store:
@@ -65,11 +75,19 @@ class Store:
         """Remove an object, if there is one."""
         self._client.delete_object(Bucket=self.bucket, Key=key)
 
-    def get(self, key: str) -> bytes:
-        """The bytes of an object. Raises StoreError when it is missing or altered."""
+    def get(self, key: str, *, etag: str | None = None) -> bytes:
+        """The bytes of an object. Raises StoreError when it is missing or altered.
+
+        With `etag`, it must be the object that a listing showed under this ETag.
+        """
+        condition: Any = {} if etag is None else {"IfMatch": etag}
         try:
-            answer = self._client.get_object(Bucket=self.bucket, Key=key)
+            answer = self._client.get_object(Bucket=self.bucket, Key=key, **condition)
         except ClientError as error:
+            if error.response["Error"]["Code"] in {"PreconditionFailed", "412"}:
+                raise StoreError(
+                    f"s3://{self.bucket}/{key} was replaced while it was being read. Try again."
+                ) from None
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
                 raise StoreError(
                     f"s3://{self.bucket}/{key} does not exist: the task that writes it has not "
@@ -92,10 +110,14 @@ class Store:
 
     def list(self, prefix: str) -> Iterable[str]:
         """Keys below a prefix, in order."""
+        return (each.key for each in self.objects(prefix))
+
+    def objects(self, prefix: str) -> Iterator[Stored]:
+        """The objects below a prefix, in order of their keys."""
         pages = self._client.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
             for entry in page.get("Contents", []):
-                yield entry["Key"]
+                yield Stored(entry["Key"], entry["Size"], entry["ETag"])
 
     def link(self, key: str, *, seconds: int) -> str:
         """A URL that lets anyone who has it read an object for a while."""
