@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import Field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     up.set_defaults(command=_up)
     down = commands.add_parser("down", help="stop what `up` started", description=_down.__doc__)
     down.set_defaults(command=_down)
+    _add_landing(commands)
     airflow = commands.add_parser(
         "airflow",
         help="Airflow's own command line, on what `up` started",
@@ -78,6 +80,55 @@ def _parser() -> argparse.ArgumentParser:
     airflow.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
     airflow.set_defaults(command=_airflow)
     return parser
+
+
+def _add_landing(commands: Any) -> None:
+    where = " It works on the AWS that the environment names, else on the one that `up` started."
+    replay = commands.add_parser(
+        "replay",
+        help="land the ratings of an archive day by day, as if they were given now",
+        description="Land the ratings of an archive day by day, shifted so that its first day is "
+        "--first-day. Called again, it lands the days that have come since." + where,
+    )
+    replay.add_argument("--source", metavar="NAME", help="the archive; needed the first time")
+    replay.add_argument(
+        "--first-day",
+        type=_day,
+        metavar="DAY",
+        help="when the archive's first day happens again; default: 30 days before today",
+    )
+    replay.add_argument(
+        "--until", type=_day, metavar="DAY", help="the last day to land; default: yesterday (UTC)"
+    )
+    replay.set_defaults(command=_replay)
+
+    listed = commands.add_parser(
+        "quarantine",
+        help="list the rows of the landing zone that were refused",
+        description="List the rows of the landing zone that were refused, and why." + where,
+    )
+    listed.add_argument("--day", type=_day, help="one landing day, such as 2026-03-08")
+    listed.add_argument("--reason", metavar="CHECK", help="only those that failed this check")
+    listed.set_defaults(command=_quarantine)
+
+    readmit = commands.add_parser(
+        "readmit",
+        help="let in rows that were refused for their clock or as duplicates",
+        description="Land refused rows of a day again, as a new file of today that says a person "
+        "has admitted them." + where,
+    )
+    readmit.add_argument("--day", type=_day, required=True, help="the day they landed")
+    chosen = readmit.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--rows", metavar="FILE:ROW,...", help="these rows")
+    chosen.add_argument("--check", metavar="CHECK", help="all that failed it: clock or duplicate")
+    readmit.set_defaults(command=_readmit)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2026-03-08") from None
 
 
 def _help(setting: Field[Any]) -> str:
@@ -124,3 +175,24 @@ def _airflow(given: argparse.Namespace) -> int:
     from fmrec.cli import stack
 
     return stack.airflow(given.arguments)
+
+
+def _replay(given: argparse.Namespace) -> int:
+    from fmrec.cli import replay
+
+    replay.run(given.source, given.first_day, given.until)
+    return 0
+
+
+def _quarantine(given: argparse.Namespace) -> int:
+    from fmrec.cli import quarantine
+
+    quarantine.show(given.day, given.reason)
+    return 0
+
+
+def _readmit(given: argparse.Namespace) -> int:
+    from fmrec.cli import quarantine
+
+    quarantine.let_in(given.day, given.rows, given.check)
+    return 0

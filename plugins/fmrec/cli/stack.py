@@ -185,6 +185,16 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def local_aws_address() -> str | None:
+    """Where the local AWS that `up` started answers, or None when it does not run."""
+    stack = Stack.load(_folder(environment.checkout()) / FILE)
+    if stack is None or not any(
+        each.name == "local-aws" and each.alive() for each in stack.started
+    ):
+        return None
+    return stack.aws
+
+
 def airflow(arguments: Sequence[str]) -> int:
     """Run Airflow's own command line on the Airflow that `up` started; gives its exit code.
 

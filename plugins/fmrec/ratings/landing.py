@@ -140,7 +140,7 @@ def read(store: Store, day: LandingDay) -> DayContent:
             refusals.append((name, 0, "file", _stray(each), ""))
             continue
         try:
-            taken, refused = _read_file(store.get(each.key, etag=each.etag), name, kind, day.end)
+            taken, refused = read_file(store.get(each.key, etag=each.etag), name, kind, day.end)
         except UnreadableError as error:
             unread["files_refused"] += 1
             refusals.append((name, 0, error.check, str(error), ""))
@@ -175,8 +175,13 @@ class _File:
     taken: pa.Table
 
 
-def _read_file(data: bytes, name: str, kind: str, end: int) -> tuple[pa.Table, list[Refusal]]:
-    """The rows of a file that can be taken, and the others. Raises UnreadableError."""
+def read_file(data: bytes, name: str, kind: str, end: int) -> tuple[pa.Table, list[Refusal]]:
+    """The rows of a file that can be taken, and the others, in no order.
+
+    `end` is the end of its day in UTC seconds. The table has `row` (from 1, a header included),
+    user_id, item_id, rating, timestamp, admitted and the attributes that the file has. Raises
+    UnreadableError.
+    """
     faults: list[tuple[int, str, str]] = []
     parts = [_EMPTY]
     for block in blocks(kind, data):

@@ -8,6 +8,9 @@ import pyarrow as pa
 
 from fmrec.ratings.tables import QUARANTINE
 
+CHECKS = ("columns", "type", "id", "range", "clock", "duplicate", "file")
+"""What a row can fail, in the order in which it is looked at; `file` is a whole file's."""
+
 JUDGEMENTS = ("clock", "duplicate")
 """The checks that a person may overrule: the row can be read, it is only unlikely."""
 
