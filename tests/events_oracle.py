@@ -93,14 +93,12 @@ def with_previous(events: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
 
     Before is an earlier timestamp, or an earlier row of `train` with an equal one.
     """
+    of_user = defaultdict(list)
+    for row in train.itertuples():
+        of_user[row.user_id].append((row.timestamp, row.Index, row.item_id))
     previous = []
-    for index, row in events.iterrows():
-        before = [
-            (other.timestamp, other.Index, other.item_id)
-            for other in train.itertuples()
-            if other.user_id == row["user_id"]
-            and (other.timestamp, other.Index) < (row["timestamp"], index)
-        ]
+    for row in events.itertuples():
+        before = [each for each in of_user[row.user_id] if each[:2] < (row.timestamp, row.Index)]
         previous.append(int(max(before)[2]) if before else 0)
     return events.assign(previous_item_id=np.array(previous, np.int64))
 

@@ -245,8 +245,9 @@ def _described(space: FeatureSpace, feature: Feature, table: pa.Table, places: P
     column = np.append(space.column(feature.name), np.int32(-1))[at]
     row = places.of(table[f"{feature.side}_id"].to_numpy())[rows].astype(np.int64)
     # A film's list may name a genre twice.
-    once = np.unique(np.column_stack([row, column]), axis=0)
-    return _Entries(once[:, 0], once[:, 1].astype(np.int32), np.ones(len(once), np.float32))
+    once = np.unique(row * (space.dimension + 1) + column + 1)
+    row, column = once // (space.dimension + 1), (once % (space.dimension + 1) - 1).astype(np.int32)
+    return _Entries(row, column, np.ones(row.size, np.float32))
 
 
 def _block(

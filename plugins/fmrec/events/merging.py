@@ -98,7 +98,23 @@ def _compile(*, cache: bool) -> tuple[Callable[..., None], Callable[..., None]]:
     return numba.njit(_FIND, **options)(_find), numba.njit(_FILL, **options)(_fill)
 
 
-def _find(  # noqa: PLR0912 - one loop nest, compiled as a whole
+def _search(columns: Int32s, first: int, last: int, wanted: int) -> int:
+    """Where `wanted` stands among columns[first:last], which ascend, or -1."""
+    low, high = first, last
+    while low < high:
+        middle = (low + high) >> 1
+        if columns[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < last and columns[low] == wanted else -1
+
+
+# Compiled with the two loops that call it, not here.
+_place: Any = numba.njit(_search, nogil=True)
+
+
+def _find(
     user: Int32s,
     item: Int32s,
     context: Int32s,
@@ -121,39 +137,33 @@ def _find(  # noqa: PLR0912 - one loop nest, compiled as a whole
     """Where each row ends, and which entry of the user's and of the item's it leaves out."""
     end = np.int64(0)
     for n in range(user.size):
-        for side in range(2):
-            row = user[n] if side == 0 else item[n]
+        plan[n, 1] = plan[n, 2] = -1
+        if user[n] >= 0:
+            row = user[n]
+            first, last = u_indptr[row], u_indptr[row + 1]
             left_out = np.int64(-1)
-            if row >= 0:
-                if side == 0:
-                    first, last = u_indptr[row], u_indptr[row + 1]
-                    columns, spare, own = u_columns, u_spare[row], u_own
-                else:
-                    first, last = i_indptr[row], i_indptr[row + 1]
-                    columns, spare, own = i_columns, i_spare[row], i_own
-                end += last - first
-                for attempt in range(2):
-                    wanted = spare
-                    if attempt == 0:
-                        wanted = own[n] if own.size > 0 else np.int32(-1)
-                    if wanted >= 0 and left_out < 0:
-                        low, high = first, last
-                        while low < high:
-                            middle = (low + high) >> 1
-                            if columns[middle] < wanted:
-                                low = middle + 1
-                            else:
-                                high = middle
-                        if low < last and columns[low] == wanted:
-                            left_out = low
-                            end -= 1
-            plan[n, 1 + side] = left_out
+            if u_own.size > 0:
+                left_out = _place(u_columns, first, last, u_own[n])
+            if left_out < 0 and u_spare[row] >= 0:
+                left_out = _place(u_columns, first, last, u_spare[row])
+            plan[n, 1] = left_out
+            end += last - first - (left_out >= 0)
+        if item[n] >= 0:
+            row = item[n]
+            first, last = i_indptr[row], i_indptr[row + 1]
+            left_out = np.int64(-1)
+            if i_own.size > 0:
+                left_out = _place(i_columns, first, last, i_own[n])
+            if left_out < 0 and i_spare[row] >= 0:
+                left_out = _place(i_columns, first, last, i_spare[row])
+            plan[n, 2] = left_out
+            end += last - first - (left_out >= 0)
         for c in range(context.shape[1]):
             end += context[n, c] >= 0
         plan[n, 0] = end
 
 
-def _fill(  # noqa: PLR0912, PLR0915 - likewise
+def _fill(  # noqa: PLR0912, PLR0915 - one loop nest, compiled as a whole
     user: Int32s,
     item: Int32s,
     context: Int32s,

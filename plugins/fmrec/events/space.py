@@ -232,7 +232,7 @@ class FeatureSpace:
                 "feature space: no key `schema`: this file is not a feature space of fmrec."
             )
         preset = body.get("features")
-        if body["schema"] != SCHEMA or preset not in PRESETS:
+        if body["schema"] != SCHEMA or preset not in list(PRESETS):
             raise FormatError(
                 f"feature space: schema {body['schema']!r} with features {preset!r} cannot be read "
                 f"by this version, which reads schema {SCHEMA} with features {', '.join(PRESETS)}."
