@@ -13,9 +13,9 @@ import pytest
 
 from fmrec import predictions, recordio, topn
 from fmrec.evaluation import report
-from fmrec.events.features import FeatureSpace
 from fmrec.fm import artifact
 from fmrec.fm.model import Model
+from sides import Sides
 
 pytestmark = pytest.mark.data
 
@@ -27,6 +27,7 @@ RUN = {
     "split": "u1",
     "objective": "rating",
     "seed": 1,
+    "rating_scale": [1.0, 5.0],
 }
 
 
@@ -64,14 +65,15 @@ def test_the_report_gives_the_figures_that_aws_logged(data_dir: Path, model: Mod
 
 
 def test_its_recommendations_are_those_of_scoring_every_pair(data_dir: Path, model: Model) -> None:
-    space = FeatureSpace.from_ids(range(1, 944), range(1, 1683))
+    design = Sides.of_ids(range(1, 944), range(1, 1683))
     train = ratings(data_dir, "u1.base")
     users = [13, 1, 943]
-    ids, scores = topn.best(model, space, users, train, 10)
+    ids, scores = topn.best(model, design, users, train, 10, at=0)
     for row, user in enumerate(users):
         seen = train.loc[train["user_id"] == user, "item_id"]
-        unseen = np.setdiff1d(space.items, seen)
-        every = model.score(space.encode(pd.DataFrame({"user_id": user, "item_id": unseen})))
+        unseen = np.setdiff1d(design.space.trained_items, seen)
+        rows = design.user_side(np.full(unseen.size, user), 0) + design.item_side(unseen)
+        every = model.score(rows)
         order = np.lexsort((unseen, -every))[:10]
         assert ids[row].tolist() == unseen[order].tolist()
         assert scores[row] == pytest.approx(every[order], abs=1e-5)

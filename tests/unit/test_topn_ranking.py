@@ -7,31 +7,33 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from fmrec import topn
 from fmrec.errors import ConfigurationError, DataError, EvaluationError
-from fmrec.events.features import FeatureSpace
 from fmrec.fm.model import Model
+from sides import Sides, Space
 
 
 def model(w0, w, V, predictor_type="regressor") -> Model:
     return Model(w0, np.asarray(w, np.float32), np.asarray(V, np.float32), predictor_type)
 
 
-def checkerboard(n: int) -> tuple[Model, FeatureSpace, pd.DataFrame]:
+def checkerboard(n: int) -> tuple[Model, Sides, pd.DataFrame]:
     """Even users like even items; every liked item is seen but the one on the diagonal."""
-    space = FeatureSpace.from_ids(range(n), range(n))
-    side = np.array([1.0 if i % 2 == 0 else -1.0 for i in range(n)])
-    seen = [(u, i) for u in range(n) for i in range(n) if u % 2 == i % 2 and u != i]
+    design = Sides.of_ids(range(1, n + 1), range(1, n + 1))
+    side = np.array([1.0 if i % 2 == 0 else -1.0 for i in range(1, n + 1)])
+    ids = range(1, n + 1)
+    seen = [(u, i) for u in ids for i in ids if u % 2 == i % 2 and u != i]
     frame = pd.DataFrame(seen, columns=["user_id", "item_id"])
-    return model(3.0, np.zeros(2 * n), np.concatenate([side, side])[:, None]), space, frame
+    return model(3.0, np.zeros(2 * n), np.concatenate([side, side])[:, None]), design, frame
 
 
-def flat(scores: list[float], *, ids=None) -> tuple[Model, FeatureSpace]:
+def flat(scores: list[float], *, ids=None) -> tuple[Model, Sides]:
     """One user, number 7, and items with these scores."""
     ids = range(1, len(scores) + 1) if ids is None else ids
     V = np.zeros((1 + len(scores), 2))
-    return model(0.0, [0.0, *scores], V), FeatureSpace.from_ids([7], ids)
+    return model(0.0, [0.0, *scores], V), Sides.of_ids([7], ids)
 
 
 NOTHING = pd.DataFrame({"user_id": [], "item_id": []}, dtype=np.int64)
@@ -39,17 +41,17 @@ NOTHING = pd.DataFrame({"user_id": [], "item_id": []}, dtype=np.int64)
 
 @pytest.mark.parametrize("n", [2, 10, 51])
 def test_on_a_checkerboard_the_first_recommendation_is_the_diagonal(n: int) -> None:
-    machine, space, seen = checkerboard(n)
-    ids, scores = topn.best(machine, space, np.arange(n), seen, 1)
-    assert ids[:, 0].tolist() == list(range(n))
+    machine, design, seen = checkerboard(n)
+    ids, scores = topn.best(machine, design, np.arange(1, n + 1), seen, 1, at=0)
+    assert ids[:, 0].tolist() == list(range(1, n + 1))
     assert scores[:, 0] == pytest.approx(4.0)
 
 
 def test_the_score_is_the_fm_equation_of_the_pair() -> None:
     V = [[1.0, 2.0], [0.5, -1.0], [3.0, 0.25], [1.0, 1.0]]
     machine = model(0.5, [0.1, 0.2, 0.3, 0.4], V)
-    space = FeatureSpace.from_ids([1, 2], [10, 20])
-    ids, scores = topn.best(machine, space, [1, 2], NOTHING, 2)
+    design = Sides.of_ids([1, 2], [10, 20])
+    ids, scores = topn.best(machine, design, [1, 2], NOTHING, 2, at=0)
     # user 1: item 10 has 0.5 + 0.1 + 0.3 + 3.5, item 20 has 0.5 + 0.1 + 0.4 + 3
     assert ids.tolist() == [[10, 20], [10, 20]]
     assert scores[0] == pytest.approx([4.4, 4.0])
@@ -58,22 +60,24 @@ def test_the_score_is_the_fm_equation_of_the_pair() -> None:
 
 
 def test_a_classifiers_score_is_a_probability_and_saturation_makes_no_ties() -> None:
-    machine, space = flat([100.0, 101.0, 0.0])
+    machine, design = flat([100.0, 101.0, 0.0])
     machine = replace(machine, predictor_type="binary_classifier")
-    ids, scores = topn.best(machine, space, [7], NOTHING, 3)
+    ids, scores = topn.best(machine, design, [7], NOTHING, 3, at=0)
     assert ids[0].tolist() == [2, 1, 3]
     assert scores[0] == pytest.approx([1.0, 1.0, 0.5])
 
 
 def test_equal_scores_come_in_the_order_of_their_ids() -> None:
-    machine, space = flat([1.0] * 100, ids=range(1000, 0, -10))
-    assert topn.best(machine, space, [7], NOTHING, 12)[0][0].tolist() == list(range(10, 130, 10))
+    machine, design = flat([1.0] * 100, ids=range(1000, 0, -10))
+    assert topn.best(machine, design, [7], NOTHING, 12, at=0)[0][0].tolist() == list(
+        range(10, 130, 10)
+    )
 
 
 def test_a_user_who_has_seen_nearly_all_gets_what_is_left() -> None:
-    machine, space = flat([1.0, 2.0, 3.0, 4.0])
+    machine, design = flat([1.0, 2.0, 3.0, 4.0])
     seen = pd.DataFrame({"user_id": [7, 7, 7, 7], "item_id": [4, 2, 4, 99]})
-    ids, scores = topn.best(machine, space, [7], seen, 3)
+    ids, scores = topn.best(machine, design, [7], seen, 3, at=0)
     assert ids[0].tolist() == [3, 1, topn.NO_ITEM]
     assert scores[0, :2].tolist() == [3.0, 1.0]
     assert np.isnan(scores[0, 2])
@@ -81,16 +85,16 @@ def test_a_user_who_has_seen_nearly_all_gets_what_is_left() -> None:
 
 def test_what_others_have_seen_is_still_recommended() -> None:
     machine = model(0.0, [0, 0, 1, 2], np.zeros((4, 1)))
-    space = FeatureSpace.from_ids([1, 2], [10, 20])
+    design = Sides.of_ids([1, 2], [10, 20])
     seen = pd.DataFrame({"user_id": [2, 3], "item_id": [20, 10]})
-    ids, _ = topn.best(machine, space, [2, 1, 2], seen, 1)
+    ids, _ = topn.best(machine, design, [2, 1, 2], seen, 1, at=0)
     assert ids[:, 0].tolist() == [10, 20, 10]
 
 
 def test_rows_carry_rank_id_title_and_score() -> None:
-    machine, space = flat([1.0, 3.0, 2.0])
+    machine, design = flat([1.0, 3.0, 2.0])
     items = pd.DataFrame({"item_id": [2, 1], "title": ["Vertigo (1958)", "Alien (1979)"]})
-    rows = topn.recommend(machine, space, NOTHING, items, 7, 5)
+    rows = topn.recommend(machine, design, NOTHING, items, 7, 5, at=0)
     assert rows == [
         {"rank": 1, "item_id": 2, "title": "Vertigo (1958)", "score": 3.0},
         {"rank": 2, "item_id": 3, "title": "item 3", "score": 2.0},
@@ -101,18 +105,61 @@ def test_rows_carry_rank_id_title_and_score() -> None:
 
 
 def test_an_unknown_user_is_named_with_the_way_out() -> None:
-    machine, space = flat([1.0])
+    machine, design = flat([1.0])
     with pytest.raises(DataError, match=r"user 8 is not known .* from 7 to 7: choose one"):
-        topn.best(machine, space, [7, 8], NOTHING, 1)
+        topn.best(machine, design, [7, 8], NOTHING, 1, at=0)
 
 
 def test_model_and_id_map_of_different_runs_are_refused() -> None:
     machine, _ = flat([1.0, 2.0])
     with pytest.raises(EvaluationError, match="3 columns, the id map 2"):
-        topn.best(machine, FeatureSpace.from_ids([7], [1]), [7], NOTHING, 1)
+        topn.best(machine, Sides.of_ids([7], [1]), [7], NOTHING, 1, at=0)
 
 
 def test_asking_for_nothing_is_an_error() -> None:
-    machine, space = flat([1.0])
+    machine, design = flat([1.0])
     with pytest.raises(ConfigurationError, match="at least one"):
-        topn.best(machine, space, [7], NOTHING, 0)
+        topn.best(machine, design, [7], NOTHING, 0, at=0)
+
+
+def test_side_features_of_both_sides_count_once_each_and_with_each_other() -> None:
+    # Columns: user 1, items 10 and 20, an age band, two genres.
+    w = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    V = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, 0.0], [0.5, 0.5], [0.0, -1.0]]
+    users = np.array([[1, 0, 0, 1, 0, 0]], np.float32)
+    items = np.array([[0, 1, 0, 0, 1, 1], [0, 0, 1, 0, 0, 0.5]], np.float32)
+    design = Sides(Space(np.array([1]), np.array([10, 20]), 6), users, items)
+    machine = model(1.0, w, V)
+    ids, scores = topn.best(machine, design, [1], NOTHING, 2, at=0)
+    # User: S = (3, 0), c = 0.5 + 2. Item 10: S = (0.5, 0.5), c = 1.3 + 0.5 - 1 - 0.5.
+    # Item 20: S = (1, 0.5), c = 0.6 - 0.5.
+    assert ids.tolist() == [[20, 10]]
+    assert scores[0] == pytest.approx([1 + 2.5 + 0.1 + 3, 1 + 2.5 + 0.3 + 1.5])
+    assert scores[0] == pytest.approx(machine.raw(csr_matrix(users + items))[::-1])
+
+
+def test_the_moment_of_asking_reaches_the_columns() -> None:
+    class ByDay(Sides):
+        def user_side(self, user_ids, at):
+            return csr_matrix(np.array([[1, 0, 0, at == 1]] * len(user_ids), np.float32))
+
+    design = ByDay(
+        Space(np.array([1]), np.array([10, 20]), 4),
+        np.zeros((1, 4), np.float32),
+        np.eye(4, dtype=np.float32)[1:3],
+    )
+    machine = model(0.0, [0, 2, 1, 0], [[0.0], [0.0], [1.0], [5.0]])
+    assert topn.best(machine, design, [1], NOTHING, 1, at=0)[0].tolist() == [[10]]
+    assert topn.best(machine, design, [1], NOTHING, 1, at=1)[0].tolist() == [[20]]
+
+
+def test_nobody_asks_for_nothing() -> None:
+    machine, design = flat([1.0])
+    ids, scores = topn.best(machine, design, [], NOTHING, 3, at=0)
+    assert ids.shape == scores.shape == (0, 3)
+
+
+def test_an_item_without_a_title_is_named_by_its_id() -> None:
+    machine, design = flat([1.0])
+    items = pd.DataFrame({"item_id": [1], "title": [None]})
+    assert topn.recommend(machine, design, NOTHING, items, 7, 1, at=0)[0]["title"] == "item 1"

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fmrec.errors import ConfigurationError, DataError
 from fmrec.events.mixing import Words, mixed
+from fmrec.events.places import Places
 
 ATTEMPTS = 64
 
@@ -124,20 +125,17 @@ class _Taken:
 
     def __init__(self, seen: tuple[ArrayLike, ArrayLike], users: Ids, items: Ids) -> None:
         owners, films = (np.asarray(part, dtype=np.int64) for part in seen)
-        self._users = np.unique(users)
+        self._users = Places(np.unique(users))
         self._width = items.size
-        user, user_known = _places(self._users, owners)
-        item, item_known = _places(items, films)
-        known = user_known & item_known
+        user = self._users.of(owners).astype(np.int64)
+        item = Places(items).of(films)
+        known = (user >= 0) & (item >= 0)
         self._keys = np.sort(user[known] * self._width + item[known])
 
     def has(self, users: Ids, places: Ids) -> NDArray[np.bool_]:
-        keys = np.searchsorted(self._users, users) * self._width + places
-        return _places(self._keys, keys)[1]
-
-
-def _places(known: Ids, wanted: Ids) -> tuple[Ids, NDArray[np.bool_]]:
-    if not known.size:
-        return np.zeros(wanted.size, np.int64), np.zeros(wanted.size, np.bool_)
-    at = np.minimum(np.searchsorted(known, wanted), known.size - 1)
-    return at, known[at] == wanted
+        if not self._keys.size:
+            return np.zeros(users.size, np.bool_)
+        keys = self._users.of(users).astype(np.int64) * self._width + places
+        at = np.minimum(np.searchsorted(self._keys, keys), self._keys.size - 1)
+        found: NDArray[np.bool_] = self._keys[at] == keys
+        return found
