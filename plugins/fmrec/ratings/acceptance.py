@@ -170,8 +170,8 @@ def _drift(day: Profile, measure: Profile | None, most: float) -> list[str]:
     return [
         f"Landing day {day['day']}: its stars are unlike those of the days before (distance "
         f"{distance:.3f}, the limit is {most:g}); {name} stars are "
-        f"{here[widest] / here.sum():.0%} of them, were {before[widest] / before.sum():.0%}. "
-        "Correct them and land them again, or raise max_drift."
+        f"{here[widest] / here.sum():.0%} of them, were {before[widest] / before.sum():.0%} "
+        "before. Correct them and land them again, or raise max_drift."
     ]
 
 
