@@ -57,7 +57,7 @@ class Design:
         Raises DataError when a table describes an id twice.
         """
         self.space = space
-        self._graded = graded
+        self._leaves_out = graded and any(feature.name == "rated" for feature in space.features)
         rated, raters = facts.rated, facts.raters
         stars = grade(rated.ratings).astype(np.float32) if graded else _ones(rated)
         self._users = _party(
@@ -90,7 +90,7 @@ class Design:
         """
         user = self._users.places.of(events["user_id"].to_numpy())
         item = self._items.places.of(events["item_id"].to_numpy())
-        own = (self._items.listed[item], self._users.listed[user]) if self._graded else None
+        own = (self._items.listed[item], self._users.listed[user]) if self._leaves_out else None
         return self._rows(user, item, self._context.of_events(events), own)
 
     def user_side(self, user_ids: NDArray[np.int64], at: int) -> csr_matrix:
@@ -193,25 +193,27 @@ def _party(
     own = space.column(side)
     entries = [_Entries(np.arange(own.size), own, np.ones(own.size, np.float32))]
     entries += [_described(space, feature, table, places) for feature in described]
-    squares: NDArray[np.float64] = np.zeros(ids.size)
-    spare = np.full(ids.size, -1, np.int32)
+    squares: NDArray[np.float64] = np.zeros(0)
+    spare = np.empty(0, np.int32)
     name, lists, weights = history
     if name in features:
         row = np.repeat(np.arange(lists.indptr.size - 1), np.diff(lists.indptr))
         rank = np.arange(row.size) - lists.indptr[row]
         column = space.column(name)[lists.indices]
         if graded:
+            spare = np.full(ids.size, -1, np.int32)
             last = rank == length
             spare[row[last]] = column[last]
         kept = rank < length + graded
         row, column, weights = row[kept], column[kept], weights[kept]
+        squares = np.zeros(ids.size)
         np.add.at(squares, row, weights.astype(np.float64) ** 2)
         entries.append(_Entries(row, column, weights))
     listed = np.full(ids.size + 1, -1, np.int32)
     if any(feature.name == listed_as for feature in space.features):
         columns = space.column(listed_as)
         listed[: columns.size] = columns
-    return _Party(places, _block(space, entries, squares, spare), listed)
+    return _Party(places, _block(space, ids.size, entries, squares, spare), listed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +254,7 @@ def _described(space: FeatureSpace, feature: Feature, table: pa.Table, places: P
 
 def _block(
     space: FeatureSpace,
+    rows: int,
     entries: list[_Entries],
     squares: NDArray[np.float64],
     spare: Int32s,
@@ -260,7 +263,7 @@ def _block(
     column = np.concatenate([each.column for each in entries])
     value = np.concatenate([each.value for each in entries])
     filled = column >= 0
-    shape = (squares.size, space.dimension)
+    shape = (rows, space.dimension)
     matrix = coo_matrix((value[filled], (row[filled], column[filled])), shape=shape).tocsr()
     return Block(
         matrix.indptr.astype(np.int64),

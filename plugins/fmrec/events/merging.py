@@ -26,7 +26,8 @@ class Block:
     Row r is `columns[indptr[r]:indptr[r + 1]]`, ascending, with `values`. Where `history` is set
     the value is a weight w, and what stands in the matrix is w / sqrt(sum of w**2) over the
     history that is used; `squares[r]` is that sum over all of it. `spare[r]` is the column of the
-    history that is used only when another one is left out, or -1.
+    history that is used only when another one is left out, or -1. Both are empty where no row has
+    such a thing: a random access less for every row of the matrix.
     """
 
     indptr: NDArray[np.int64]
@@ -144,7 +145,7 @@ def _find(
             left_out = np.int64(-1)
             if u_own.size > 0:
                 left_out = _place(u_columns, first, last, u_own[n])
-            if left_out < 0 and u_spare[row] >= 0:
+            if left_out < 0 and u_spare.size > 0:
                 left_out = _place(u_columns, first, last, u_spare[row])
             plan[n, 1] = left_out
             end += last - first - (left_out >= 0)
@@ -154,7 +155,7 @@ def _find(
             left_out = np.int64(-1)
             if i_own.size > 0:
                 left_out = _place(i_columns, first, last, i_own[n])
-            if left_out < 0 and i_spare[row] >= 0:
+            if left_out < 0 and i_spare.size > 0:
                 left_out = _place(i_columns, first, last, i_spare[row])
             plan[n, 2] = left_out
             end += last - first - (left_out >= 0)
@@ -194,17 +195,19 @@ def _fill(  # noqa: PLR0912, PLR0915 - one loop nest, compiled as a whole
         if user[n] >= 0:
             row = user[n]
             u, u_end = u_indptr[row], u_indptr[row + 1]
-            squares = u_squares[row]
-            if u_left >= 0:
-                squares -= np.float64(u_values[u_left]) ** 2
-            u_scale = np.float32(1 / np.sqrt(squares))
+            if u_squares.size > 0:
+                squares = u_squares[row]
+                if u_left >= 0:
+                    squares -= np.float64(u_values[u_left]) ** 2
+                u_scale = np.float32(1 / np.sqrt(squares))
         if item[n] >= 0:
             row = item[n]
             i, i_end = i_indptr[row], i_indptr[row + 1]
-            squares = i_squares[row]
-            if i_left >= 0:
-                squares -= np.float64(i_values[i_left]) ** 2
-            i_scale = np.float32(1 / np.sqrt(squares))
+            if i_squares.size > 0:
+                squares = i_squares[row]
+                if i_left >= 0:
+                    squares -= np.float64(i_values[i_left]) ** 2
+                i_scale = np.float32(1 / np.sqrt(squares))
         a = b = c = none
         for k in range(context.shape[1]):
             column = context[n, k]
