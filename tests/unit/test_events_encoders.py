@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from events_oracle import OF_PRESET, ORDER
-from fmrec.events.encoders import FEATURES, PRESETS, grade, weekday
+from fmrec.events.encoders import FEATURES, PRESETS, weekday
 from fmrec.ratings.tables import ITEMS, USERS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "data.md"
@@ -77,12 +77,6 @@ def test_a_table_that_was_put_together_of_parts_is_read_whole() -> None:
 def test_weekdays_by_hand() -> None:
     # 1970-01-01 was a Thursday, 2000-01-03 (day 10,959) a Monday, 1969-12-31 a Wednesday.
     assert weekday(np.array([0, 10_959, -1])).tolist() == [3, 0, 2]
-
-
-def test_grades_by_hand() -> None:
-    stars = np.array([0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5])
-    grades = [0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 1]
-    np.testing.assert_allclose(grade(stars), grades)
 
 
 def test_presets_hold_the_declared_features_in_order() -> None:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 
 from fmrec.errors import DataError
-from fmrec.events.encoders import DAY, FEATURES, Feature, grade, weekday
+from fmrec.events.encoders import DAY, FEATURES, Feature, weekday
 from fmrec.events.facts import Facts, History
 from fmrec.events.merging import Block, Int32s, merged
+from fmrec.events.objectives import graded as grade
 from fmrec.events.places import Places
 from fmrec.events.space import FeatureSpace
 
@@ -59,7 +60,7 @@ class Design:
         self.space = space
         self._leaves_out = graded and any(feature.name == "rated" for feature in space.features)
         rated, raters = facts.rated, facts.raters
-        stars = grade(rated.ratings).astype(np.float32) if graded else _ones(rated)
+        stars = grade(rated.ratings) if graded else _ones(rated)
         self._users = _party(
             space,
             "user",

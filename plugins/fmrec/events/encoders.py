@@ -46,15 +46,6 @@ def weekday(day: NDArray[np.int64]) -> NDArray[np.int64]:
     return (day + 3) % 7
 
 
-def grade(stars: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How much a rating says that a film fits: .2 .3 .5 .8 1 for 1 to 5 stars, linear between.
-
-    Half a star is .1.
-    """
-    grades = np.interp(stars, [0.5, 1, 2, 3, 4, 5], [0.1, 0.2, 0.3, 0.5, 0.8, 1.0])
-    return np.asarray(grades, np.float64)
-
-
 def _given(column: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     given = pc.is_valid(column)
     return np.flatnonzero(given.to_numpy(zero_copy_only=False)), column.filter(given)
