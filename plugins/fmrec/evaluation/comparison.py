@@ -14,11 +14,12 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 
 Outcome = Literal["better", "worse", "undecided"]
+Better = Literal["less", "more"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Candidate minus reference on a metric where less is better.
+    """Candidate minus reference on a metric of which `better` says whether less or more is better.
 
     `low`..`high` is the 95 % interval of `difference`; all three of it and `standard_error` are
     None with fewer than two users, where nothing can be resampled.
@@ -31,21 +32,29 @@ class Comparison:
     low: float | None
     high: float | None
     users: int
+    better: Better = "less"
 
     @property
     def outcome(self) -> Outcome:
         """Better or worse only when the whole interval lies on one side of zero."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
             return "undecided"
-        return "better" if self.high < 0 else "worse"
+        return "better" if (self.high < 0) == (self.better == "less") else "worse"
 
 
 def compare(
-    candidate: ArrayLike, reference: ArrayLike, users: ArrayLike, *, root: bool, seed: int
+    candidate: ArrayLike,
+    reference: ArrayLike,
+    users: ArrayLike,
+    *,
+    root: bool,
+    seed: int,
+    better: Better = "less",
 ) -> Comparison:
-    """Compare two loss arrays of shape (n,), row i of both being the same event.
+    """Compare two arrays of shape (n,) of losses, or of gains with better="more".
 
-    The metric is the mean loss, or its square root with `root` (RMSE from squared errors). The
+    Row i of both is the same event, or the same user where a metric has one value for each. The
+    metric is the mean, or its square root with `root` (RMSE from squared errors). The
     interval is a percentile bootstrap that draws whole users with replacement, 2,000 times: the
     events of one user err together, and drawing single events would make the interval too narrow.
     Both predictors are judged on each draw, so what they have in common cancels.
@@ -60,7 +69,7 @@ def compare(
     owner = np.asarray(users)
     if not (ours.shape == theirs.shape == owner.shape) or ours.ndim != 1 or not ours.size:
         raise EvaluationError(
-            f"losses of shapes {ours.shape} and {theirs.shape} with users of shape {owner.shape}: "
+            f"values of shapes {ours.shape} and {theirs.shape} with users of shape {owner.shape}: "
             "a paired comparison needs one row per event, and at least one event"
         )
     names, index = np.unique(owner, return_inverse=True)
@@ -83,6 +92,7 @@ def compare(
         low=low,
         high=high,
         users=int(names.size),
+        better=better,
     )
 
 

@@ -14,7 +14,6 @@ from scipy.stats import rankdata
 
 from fmrec.errors import EvaluationError
 
-RATING_SCALE = (1.0, 5.0)
 DECISION_THRESHOLD = 0.5
 PROBABILITY_FLOOR = 1e-15
 
@@ -71,15 +70,17 @@ def f1(actual: ArrayLike, probability: ArrayLike) -> float:
     return 2 * hits / claims if claims else float("nan")
 
 
-def auc(actual: ArrayLike, probability: ArrayLike) -> float:
+def auc(actual: ArrayLike, score: ArrayLike) -> float:
     """Area under the ROC curve: the chance that a random positive outscores a random negative.
+
+    Only the order of the scores counts, so they need not be probabilities.
 
     Computed from ranks, (R - P (P + 1) / 2) / (P N), where R is the sum of the positives' ranks and
     tied scores share their mid-rank, so a tie counts one half. When every label is the same there
     is no pair to compare and the result is nan.
     Source: Hanley and McNeil, Radiology 143(1), 1982; Mann and Whitney, 1947.
     """
-    truth, estimate = _binary(actual, probability)
+    truth, estimate = _labelled(actual, score)
     positives = int(np.count_nonzero(truth == 1))
     negatives = truth.size - positives
     if not positives or not negatives:
@@ -101,9 +102,9 @@ def log_losses(actual: ArrayLike, probability: ArrayLike) -> NDArray[np.float64]
     return -np.where(truth == 1, np.log(clipped), np.log1p(-clipped))
 
 
-def clip_to_scale(predicted: ArrayLike) -> NDArray[np.float64]:
-    """Ratings brought into 1..5, the scale on which the truth lies; shape (n,)."""
-    return np.clip(np.asarray(predicted, dtype=np.float64), *RATING_SCALE)
+def clip_to_scale(predicted: ArrayLike, scale: tuple[float, float]) -> NDArray[np.float64]:
+    """Ratings brought into the scale (low, high) on which the truth lies; shape (n,)."""
+    return np.clip(np.asarray(predicted, dtype=np.float64), *scale)
 
 
 def _aligned(
@@ -128,16 +129,23 @@ def _aligned(
     return truth, estimate
 
 
-def _binary(
-    actual: ArrayLike, probability: ArrayLike
+def _labelled(
+    actual: ArrayLike, score: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    truth, estimate = _aligned(actual, probability)
+    truth, estimate = _aligned(actual, score)
     wrong = np.flatnonzero((truth != 0) & (truth != 1))
     if wrong.size:
         raise EvaluationError(
             f"label {truth[wrong[0]]} in row {wrong[0]} is neither 0 nor 1: "
             "classification metrics need binary labels"
         )
+    return truth, estimate
+
+
+def _binary(
+    actual: ArrayLike, probability: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    truth, estimate = _labelled(actual, probability)
     outside = np.flatnonzero((estimate < 0) | (estimate > 1))
     if outside.size:
         raise EvaluationError(

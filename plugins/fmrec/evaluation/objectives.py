@@ -1,4 +1,4 @@
-"""What each objective is judged by."""
+"""What the scores of single events are judged by, objective by objective."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from fmrec.evaluation import baselines, metrics
 
 Array = NDArray[np.float64]
 Metric = Callable[[ArrayLike, ArrayLike], float]
+Scale = tuple[float, float]
+
+RANKING = "ranking"
+"""The objective that is judged by lists: `fmrec.evaluation.ranking`."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +24,14 @@ class Objective:
     """The metrics of an objective, its main one first, and the range that predictions may take.
 
     `losses` are the main metric's terms per event; the metric is their mean or, with `root`, the
-    square root of it.
+    square root of it. `clip` takes predictions and the rating scale.
     """
 
     metrics: Mapping[str, Metric]
     losses: Callable[[ArrayLike, ArrayLike], Array]
     root: bool
-    clip: Callable[[ArrayLike], Array]
-    clip_baseline: Callable[[ArrayLike], Array]
+    clip: Callable[[ArrayLike, Scale], Array]
+    clip_baseline: Callable[[ArrayLike, Scale], Array]
 
     @property
     def main_metric(self) -> str:
@@ -39,8 +43,12 @@ class Objective:
         return {name: metric(actual, predicted) for name, metric in self.metrics.items()}
 
 
-def _as_given(predicted: ArrayLike) -> Array:
+def _as_given(predicted: ArrayLike, scale: Scale) -> Array:
     return np.asarray(predicted, dtype=np.float64)
+
+
+def _to_probability(predicted: ArrayLike, scale: Scale) -> Array:
+    return baselines.clip_to_probability(predicted)
 
 
 OBJECTIVES: Mapping[str, Objective] = {
@@ -61,7 +69,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         losses=metrics.log_losses,
         root=False,
         clip=_as_given,
-        clip_baseline=baselines.clip_to_probability,
+        clip_baseline=_to_probability,
     ),
 }
 
@@ -71,5 +79,5 @@ def objective(name: str) -> Objective:
     try:
         return OBJECTIVES[name]
     except KeyError:
-        known = " or ".join(repr(key) for key in OBJECTIVES)
+        known = ", ".join(repr(key) for key in (*OBJECTIVES, RANKING))
         raise EvaluationError(f"objective {name!r} has no metrics here: use {known}") from None

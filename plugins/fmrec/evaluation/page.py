@@ -10,24 +10,19 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fmrec.evaluation import plots
-from fmrec.evaluation.objectives import objective
-from fmrec.evaluation.table import COUNT_NAMES, clipping, predictors
+from fmrec.evaluation.table import clipping, metric_names, predictors
+from fmrec.evaluation.wording import COUNTS, METRICS
 
-_METRICS = {
-    "rmse": ("RMSE", "less"),
-    "mae": ("MAE", "less"),
-    "cross_entropy": ("cross-entropy", "less"),
-    "accuracy": ("accuracy", "more"),
-    "f1": ("F1", "more"),
-    "auc": ("AUC", "more"),
-}
-_QUANTITIES = {"rating": "rating", "like": "probability of a like"}
+_QUANTITIES = {"rating": "rating", "like": "probability of a like", "ranking": "like"}
+# Lists cannot be judged while training: the curve shows what the algorithm itself minimises.
+_LOSSES = ("rmse", "cross_entropy")
 _FACTS = {
     "source": "source",
     "source_note": "origin",
     "split": "split",
     "as_of": "ratings before",
     "objective": "objective",
+    "features": "features",
 }
 _SHOWN = {*_FACTS, "run_id", "generated"}
 
@@ -42,10 +37,10 @@ def render(report: Mapping[str, Any]) -> str:
     )
     source = files("fmrec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     run, counts = report["run"], report["counts"]
-    names = list(objective(run["objective"]).metrics)
+    names = metric_names(report)
     text = environment.from_string(source).render(
         report=report,
-        columns=[_METRICS[name] for name in names],
+        columns=[METRICS[name] for name in names],
         rows=_metric_rows(report, names),
         interval=_interval(report),
         clipping=clipping(report),
@@ -62,7 +57,7 @@ def _metric_rows(report: Mapping[str, Any], names: list[str]) -> list[dict[str, 
     best = {}
     for name in names:
         known = [value for _, values in rows if (value := values[name]) is not None]
-        best[name] = (min if _METRICS[name][1] == "less" else max)(known, default=None)
+        best[name] = (min if METRICS[name][1] == "less" else max)(known, default=None)
     return [
         {
             "name": predictor,
@@ -81,7 +76,8 @@ def _metric_rows(report: Mapping[str, Any], names: list[str]) -> list[dict[str, 
 
 def _plots(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     quantity = _QUANTITIES[report["run"]["objective"]]
-    metric = report["verdict"]["metric"]
+    curve = {row["metric"] for row in report["learning_curve"]}
+    metric = next((name for name in _LOSSES if name in curve), _LOSSES[0])
     drawn = [
         (
             "Learning curve",
@@ -90,7 +86,7 @@ def _plots(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             plots.learning_curve(
                 report["learning_curve"],
                 metric,
-                _METRICS[metric][0],
+                METRICS[metric][0],
                 "validation" if report["run"].get("watched") == "validation" else "test",
             ),
         ),
@@ -118,8 +114,11 @@ def _interval(report: Mapping[str, Any]) -> Markup:
     verdict = report["verdict"]
     if not verdict["low"] and not verdict["high"]:
         return Markup("")
-    title = _METRICS[verdict["metric"]][0]
-    return _trusted(plots.interval(verdict["low"], verdict["difference"], verdict["high"], title))
+    title = METRICS[verdict["metric"]][0]
+    strip = plots.interval(
+        verdict["low"], verdict["difference"], verdict["high"], title, better=verdict["better"]
+    )
+    return _trusted(strip)
 
 
 def _trusted(svg: str) -> Markup:
@@ -128,12 +127,12 @@ def _trusted(svg: str) -> Markup:
 
 
 def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    known = [(name, counts[name]) for name in COUNT_NAMES if name in counts]
-    return known + sorted((k, v) for k, v in counts.items() if k not in COUNT_NAMES)
+    known = [(name, counts[name]) for name in COUNTS if name in counts]
+    return known + sorted((k, v) for k, v in counts.items() if k not in COUNTS)
 
 
 def _count_name(key: str) -> str:
-    return COUNT_NAMES.get(key, key.replace("_", " "))
+    return COUNTS.get(key, key.replace("_", " "))
 
 
 def _parameters(run: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -78,6 +78,8 @@ def learning_curve(rows: Rows, metric: str, title: str, watched: str) -> str:
 
 def calibration(rows: Rows, quantity: str) -> str:
     """Mean truth against mean prediction, a dot per bin, beside the diagonal of a perfect model."""
+    if not rows:
+        return ""
 
     def draw(axes: Axes) -> None:
         x = np.array([row["predicted"] for row in rows])
@@ -94,6 +96,8 @@ def calibration(rows: Rows, quantity: str) -> str:
 
 def residuals(rows: Rows, quantity: str) -> str:
     """Predicted minus actual for each rating given: median, quartiles, and the middle 90%."""
+    if not rows:
+        return ""
 
     def draw(axes: Axes) -> None:
         boxes = [
@@ -125,8 +129,11 @@ def residuals(rows: Rows, quantity: str) -> str:
     return _svg(draw, f"Residuals of the {quantity} by rating")
 
 
-def interval(low: float, difference: float, high: float, title: str) -> str:
-    """The difference to the baseline with its interval, beside the line of no difference."""
+def interval(low: float, difference: float, high: float, title: str, *, better: str) -> str:
+    """The difference to the baseline with its interval, beside the line of no difference.
+
+    `better` says whether less or more of the metric is better.
+    """
 
     def draw(axes: Axes) -> None:
         axes.plot(
@@ -140,8 +147,9 @@ def interval(low: float, difference: float, high: float, title: str) -> str:
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
-        axes.annotate("model better", (0, 1), xycoords="axes fraction", va="top")
-        axes.annotate("baseline better", (1, 1), xycoords="axes fraction", va="top", ha="right")
+        left, right = ("model", "baseline") if better == "less" else ("baseline", "model")
+        axes.annotate(f"{left} better", (0, 1), xycoords="axes fraction", va="top")
+        axes.annotate(f"{right} better", (1, 1), xycoords="axes fraction", va="top", ha="right")
         axes.set_xlabel(f"{title} of the model minus that of the baseline, 95% interval")
 
     return _svg(draw, f"Difference in {title} with its interval", _STRIP)

@@ -15,21 +15,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fmrec.errors import EvaluationError
-from fmrec.evaluation import baselines, diagnostics, verdict
-from fmrec.evaluation.comparison import compare
+from fmrec.evaluation import judgement, verdict
 from fmrec.evaluation.learning_curve import Point
-from fmrec.evaluation.metrics import RATING_SCALE
-from fmrec.evaluation.objectives import Objective, objective
-from fmrec.events.objectives import labels as labels_of
+from fmrec.evaluation.objectives import RANKING, Scale
+from fmrec.evaluation.ranking import Ranked
 
 SCHEMA = 1
 
-_RUN_KEYS = ("run_id", "as_of", "source", "generated", "split", "objective", "seed")
+_RUN_KEYS = (
+    "run_id",
+    "as_of",
+    "source",
+    "generated",
+    "split",
+    "objective",
+    "seed",
+    "rating_scale",
+)
 _COLUMNS = ("user_id", "item_id", "rating")
-_UNDEFINED = {
-    "f1": "F1 is undefined: no test event is positive and none is predicted to be",
-    "auc": "AUC is undefined: all test events have the same label",
-}
 
 
 def build(
@@ -38,63 +41,60 @@ def build(
     train: pd.DataFrame,
     test: pd.DataFrame,
     scores: NDArray[np.float64],
+    ranked: Ranked | None = None,
     learning_curve: Iterable[Point] = (),
     jobs: Sequence[Mapping[str, Any]] = (),
     counts: Mapping[str, int] | None = None,
+    data_notes: Sequence[str] = (),
+    refused_by_check: Mapping[str, int] | None = None,
     recommendations: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate one run; the same arguments give the same bytes from `to_json`.
 
     `run` is passed through; it holds at least run_id, as_of, source, generated (bool), split,
-    objective ("rating" or "like") and seed (int, from which the bootstrap draws). `train` and
-    `test`, the events that were scored, need the columns user_id, item_id and rating. `scores`,
-    shape (len(test),), belong to the rows of `test` in order. `counts` adds what only the run
-    knows: validation, test (before any were set aside), set_aside, unknown_user, unknown_item,
-    unknown_both (of all test events; taken from the scored ones when absent). A job is a mapping
-    with at least name, status and seconds (None when unknown). `recommendations` is
+    objective ("rating", "like" or "ranking"), seed (int, from which the bootstrap draws) and
+    rating_scale ([lowest, highest], in stars). `train` and `test`, the events that were scored,
+    need the columns user_id, item_id and rating; sampled negatives are not among them. `scores`,
+    shape (len(test),), belong to the rows of `test` in order. `ranked`, for the objective ranking
+    alone, are the lists of its users. `counts` adds what only the run knows: validation, test
+    (before any were set aside), set_aside, unknown_user, unknown_item, unknown_both (of all test
+    events; taken from the scored ones when absent), refused, superseded, withdrawn, erased,
+    filtered, negatives. `data_notes` are sentences on the health of the data, `refused_by_check`
+    how many of the refused rows failed each check. A job is a mapping with at least name, status
+    and seconds (None when unknown). `recommendations` is
     {"user_id": id, "items": [{"rank", "item_id", "title", "score"}, ...]}.
 
     Raises EvaluationError when predictions and events differ in number, a column or a run fact is
-    missing, a value is not finite or out of the objective's range, or there are no events.
+    missing, a value is not finite or out of the objective's range, counts contradict each other,
+    lists do not follow the protocol, or there are no events.
     """
     _check_run(run)
-    goal = objective(run["objective"])
+    scale = _scale(run["rating_scale"])
     _check_jobs(jobs)
-    _check_events("training", train)
-    _check_events("test", test)
+    _check_events("training", train, scale)
+    _check_events("test", test, scale)
     if scores.shape != (len(test),):
         raise EvaluationError(
             f"{scores.size} predictions for {len(test)} test events: "
             "each event needs exactly one; look at the output of the batch transform"
         )
-    labels = _labels(test, run)
-    predicted = goal.clip(scores)
-    rivals = {
-        name: goal.clip_baseline(values)
-        for name, values in _baselines(train, _labels(train, run), test).items()
-    }
-    measured = goal.measure(labels, predicted)
-    comparison = compare(
-        goal.losses(labels, predicted),
-        goal.losses(labels, rivals["user_item_bias"]),
-        test["user_id"].to_numpy(),
-        root=goal.root,
-        seed=int(run["seed"]),
-    )
+    seed = int(run["seed"])
+    if run["objective"] == RANKING:
+        judged = judgement.of_lists(train, test, scores, ranked, seed=seed)
+    else:
+        judged = judgement.of_scores(run["objective"], train, test, scores, scale=scale, seed=seed)
+    given = counts or {}
     content = {
         "schema": SCHEMA,
         "run": run,
-        "metrics": measured | _unclipped(goal, labels, scores),
-        "baselines": {name: goal.measure(labels, values) for name, values in rivals.items()},
-        "verdict": verdict.of(
-            comparison, metric=goal.main_metric, events=len(test), generated=run["generated"]
-        ),
-        "counts": _clipped(goal, scores, predicted) | _counts(train, test, scores, counts or {}),
-        "notes": [_UNDEFINED[name] for name, value in measured.items() if math.isnan(value)],
-        "calibration": diagnostics.calibration(labels, predicted),
-        "residuals": diagnostics.residuals_by_rating(
-            test["rating"].to_numpy(np.float64), labels, predicted
-        ),
+        "metrics": judged.metrics,
+        "baselines": judged.baselines,
+        "verdict": verdict.of(judged, generated=run["generated"]),
+        "counts": {**judged.counts, **_counts(train, test, scores, given)},
+        "notes": judged.notes,
+        "data": _data(data_notes, refused_by_check or {}, given),
+        "calibration": judged.calibration,
+        "residuals": judged.residuals,
         "learning_curve": [
             {"channel": p.channel, "metric": p.metric, "epoch": p.epoch, "value": p.value}
             for p in learning_curve
@@ -122,6 +122,16 @@ def _check_run(run: Mapping[str, Any]) -> None:
         )
 
 
+def _scale(given: Any) -> Scale:
+    low, high = given if isinstance(given, (list, tuple)) and len(given) == 2 else (0, 0)
+    if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and low < high):
+        raise EvaluationError(
+            f"the run fact rating_scale is {given!r}: give the lowest and the highest rating, "
+            "like [1, 5]"
+        )
+    return float(low), float(high)
+
+
 def _check_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
     for number, job in enumerate(jobs, start=1):
         missing = [key for key in ("name", "status", "seconds") if key not in job]
@@ -129,13 +139,13 @@ def _check_jobs(jobs: Sequence[Mapping[str, Any]]) -> None:
             raise EvaluationError(f"the facts of job {number} lack {', '.join(missing)}")
 
 
-def _check_events(name: str, events: pd.DataFrame) -> None:
+def _check_events(name: str, events: pd.DataFrame, scale: Scale) -> None:
     absent = [column for column in _COLUMNS if column not in events.columns]
     if absent:
         raise EvaluationError(f"the {name} events lack the columns {', '.join(absent)}")
     if events.empty:
         raise EvaluationError(f"there are no {name} events: choose another as_of or split")
-    low, high = RATING_SCALE
+    low, high = scale
     ratings = events["rating"].to_numpy(np.float64)
     wrong = np.flatnonzero(~((ratings >= low) & (ratings <= high)))
     if wrong.size:
@@ -143,33 +153,6 @@ def _check_events(name: str, events: pd.DataFrame) -> None:
             f"rating {ratings[wrong[0]]} of {name} event {wrong[0]} is not within "
             f"{low:g}..{high:g} ({wrong.size} such events): run the events step again"
         )
-
-
-def _labels(events: pd.DataFrame, run: Mapping[str, Any]) -> NDArray[np.float64]:
-    return labels_of(events, run["objective"]).astype(np.float64)
-
-
-def _baselines(
-    train: pd.DataFrame, labels: NDArray[np.float64], test: pd.DataFrame
-) -> dict[str, NDArray[np.float64]]:
-    model = baselines.fit_biases(train["user_id"], train["item_id"], labels)
-    return {
-        "global_mean": np.full(len(test), model.mean),
-        "user_item_bias": model.predict(test["user_id"], test["item_id"]),
-    }
-
-
-def _unclipped(
-    goal: Objective, labels: NDArray[np.float64], scores: NDArray[np.float64]
-) -> dict[str, float]:
-    name = goal.main_metric
-    return {f"{name}_unclipped": goal.metrics[name](labels, scores)} if goal.root else {}
-
-
-def _clipped(
-    goal: Objective, scores: NDArray[np.float64], predicted: NDArray[np.float64]
-) -> dict[str, int]:
-    return {"clipped": int(np.count_nonzero(scores != predicted))} if goal.root else {}
 
 
 def _counts(
@@ -207,6 +190,19 @@ def _counts(
         "unknown_both": int(np.count_nonzero(~user & ~item)),
     }
     return {**own, **unknown, **given}
+
+
+def _data(
+    notes: Sequence[str], refused: Mapping[str, int], counts: Mapping[str, int]
+) -> dict[str, Any]:
+    """The state of the data that came in; every refused row has one check that it failed."""
+    total = sum(refused.values())
+    if counts.get("refused", 0) != total:
+        raise EvaluationError(
+            f"{counts.get('refused', 0)} rows were refused, and {total} by check: "
+            "refused_by_check must say of each which it failed"
+        )
+    return {"notes": list(notes), "refused_by_check": refused}
 
 
 def _plain(value: Any, where: str) -> Any:

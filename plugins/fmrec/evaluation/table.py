@@ -6,26 +6,11 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from fmrec.evaluation.objectives import objective
+from fmrec.evaluation.wording import BASELINES, COUNTS, main_first
 
 WIDTH = 88
 
-_PREDICTOR_NAMES = {
-    "model": "model",
-    "user_item_bias": "user + item bias",
-    "global_mean": "global mean",
-}
-COUNT_NAMES = {
-    "train": "training events",
-    "validation": "validation events",
-    "events": "test events",
-    "predictions": "predictions",
-    "test": "test events of the split",
-    "set_aside": "set aside (unknown id)",
-    "unknown_user": "with an unknown user",
-    "unknown_item": "with an unknown item",
-    "unknown_both": "with both unknown",
-}
+_LABEL, _CELL = 18, 15
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -38,15 +23,17 @@ def render(report: Mapping[str, Any]) -> str:
         *_metric_lines(report),
         "",
     ]
-    lines += [
-        f"{label:<30} {counts[name]:>12,}" for name, label in COUNT_NAMES.items() if name in counts
-    ]
+    lines += [_count(label, counts[name]) for name, label in COUNTS.items() if name in counts]
+    refused = report["data"]["refused_by_check"]
+    lines += [_count(f"  refused: {check}", number) for check, number in sorted(refused.items())]
     lines += [f"note: {note}" for note in (*clipping(report), *report["notes"])]
+    lines += [f"data: {note}" for note in report["data"]["notes"]]
+    features = f" · features {run['features']}" if "features" in run else ""
     generated = " (generated ratings)" if run["generated"] else ""
     lines += [
         "",
         f"source {run['source']}{generated} · split {run['split']} · "
-        f"objective {run['objective']} · as of {run['as_of']}",
+        f"objective {run['objective']}{features} · as of {run['as_of']}",
         f"run {run['run_id']}",
     ]
     return "\n".join(lines) + "\n"
@@ -68,21 +55,36 @@ def clipping(report: Mapping[str, Any]) -> list[str]:
     if not count:
         return []
     unclipped = report["metrics"]["rmse_unclipped"]
-    return [f"{count:,} predictions outside 1..5 were clipped; unclipped, RMSE is {unclipped:.4f}"]
+    low, high = report["run"]["rating_scale"]
+    return [
+        f"{count:,} predictions outside {low:g}..{high:g} were clipped; unclipped, RMSE is "
+        f"{unclipped:.4f}"
+    ]
 
 
 def predictors(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | None]]]:
     """The model and its baselines, each with its name and metrics, in the order of showing."""
-    values = {"model": report["metrics"], **report["baselines"]}
-    return [(name, values[key]) for key, name in _PREDICTOR_NAMES.items()]
+    rivals = report["baselines"]
+    named = [(name, rivals[key]) for key, name in BASELINES.items() if key in rivals]
+    return [("model", report["metrics"]), *named]
+
+
+def metric_names(report: Mapping[str, Any]) -> list[str]:
+    """The metrics that model and baselines have in common, the main one first."""
+    return main_first(report["baselines"][report["verdict"]["against"]])
+
+
+def _count(label: str, number: int) -> str:
+    return f"{label:<30} {number:>12,}"
 
 
 def _metric_lines(report: Mapping[str, Any]) -> list[str]:
-    names = list(objective(report["run"]["objective"]).metrics)
-    lines = [" " * 18 + "".join(f"{name:>15}" for name in names)]
+    names = metric_names(report)
+    width = min(_CELL, (WIDTH - _LABEL) // len(names))
+    lines = [" " * _LABEL + "".join(f"{name:>{width}}" for name in names)]
     for predictor, values in predictors(report):
         cells = (_number(values[name]) for name in names)
-        lines.append(f"{predictor:<18}" + "".join(f"{cell:>15}" for cell in cells))
+        lines.append(f"{predictor:<{_LABEL}}" + "".join(f"{cell:>{width}}" for cell in cells))
     return lines
 
 

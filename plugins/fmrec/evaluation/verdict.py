@@ -1,4 +1,4 @@
-"""The verdict in words: whether the model beats the user + item bias baseline, and how surely."""
+"""The verdict in words: whether the model beats the baseline, and how surely."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from dataclasses import asdict
 from typing import Any
 
 from fmrec.evaluation.comparison import CONFIDENCE, RESAMPLES, Comparison
+from fmrec.evaluation.judgement import Judgement
+from fmrec.evaluation.wording import BASELINES, METRICS
 
 _HEADLINES = {
-    "better": "The model beats the user + item bias baseline",
-    "worse": "The model loses to the user + item bias baseline",
-    "undecided": "The model cannot be told apart from the user + item bias baseline",
+    "better": "The model beats the {} baseline",
+    "worse": "The model loses to the {} baseline",
+    "undecided": "The model cannot be told apart from the {} baseline",
 }
-_METRIC_NAMES = {"rmse": "RMSE", "cross_entropy": "cross-entropy"}
 
 
-def of(comparison: Comparison, *, metric: str, events: int, generated: bool) -> dict[str, Any]:
+def of(judgement: Judgement, *, generated: bool) -> dict[str, Any]:
     """The `verdict` object of report.json; says so in its headline when the data are generated."""
-    headline = _HEADLINES[comparison.outcome]
+    comparison = judgement.comparison
+    headline = _HEADLINES[comparison.outcome].format(BASELINES[judgement.against])
     if generated:
         headline = f"On generated data: {headline[0].lower()}{headline[1:]}"
     return {
         "headline": headline,
-        "sentence": _sentence(comparison, metric, events, generated=generated),
+        "sentence": _sentence(comparison, judgement.metric, judgement.over, generated=generated),
         "outcome": comparison.outcome,
-        "metric": metric,
-        "against": "user_item_bias",
+        "metric": judgement.metric,
+        "against": judgement.against,
         "generated": generated,
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,
@@ -33,15 +35,17 @@ def of(comparison: Comparison, *, metric: str, events: int, generated: bool) -> 
     }
 
 
-def _sentence(c: Comparison, metric: str, events: int, *, generated: bool) -> str:
-    name = _METRIC_NAMES[metric]
+def _sentence(c: Comparison, metric: str, over: str, *, generated: bool) -> str:
+    name = METRICS[metric][0]
     amount = f"{abs(c.difference):.4f}"
     if float(amount) == 0:
         relation = "to four digits equal to"
     else:
-        relation = f"{amount} {'lower (better)' if c.difference < 0 else 'higher (worse)'} than"
+        way = "lower" if c.difference < 0 else "higher"
+        worth = "better" if (c.difference < 0) == (c.better == "less") else "worse"
+        relation = f"{amount} {way} ({worth}) than"
     text = (
-        f"Over {events:,} test events the model's {name} is {c.candidate:.4f}, "
+        f"Over {over} the model's {name} is {c.candidate:.4f}, "
         f"{relation} the baseline's {c.reference:.4f}; "
     )
     if c.low is None or c.high is None:

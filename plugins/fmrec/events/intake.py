@@ -34,6 +34,7 @@ _RAW = np.dtype(
         ("rating", np.float32),
         ("arrived", np.uint16),  # in days
         ("fold", np.uint8),
+        ("_", np.uint8),
     ]
 )
 
@@ -46,6 +47,7 @@ EVENT = np.dtype(
         ("rating", np.float32),
         ("fold", np.uint8),
         ("part", np.uint8),
+        ("_", np.uint16),
     ]
 )
 
@@ -100,21 +102,19 @@ def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
         )
     dealt = [int(bucket) for bucket in np.flatnonzero(raw.rows)]
     kept: list[_Kept] = []
-    # The indices in a bucket's events are its own until the ids of all buckets are known.
-    local = Spill(folder / "local", EVENT, BUCKETS)
+    events = Spill(folder / "events", EVENT, BUCKETS)
     with ThreadPoolExecutor(_THREADS) as pool:
-        kept.extend(pool.map(lambda bucket: _latest(raw, bucket, local), dealt))
+        kept.extend(pool.map(lambda bucket: _latest(raw, bucket, events), dealt))
     users = _merged([each.users for each in kept])
     items = _merged([each.items for each in kept])
     days = _merged([each.days for each in kept])
-    events = Spill(folder / "events", EVENT, BUCKETS)
 
     def number(each: _Kept) -> None:
-        rows = local.read(each.bucket)
-        local.discard(each.bucket)
+        # Until the ids of all buckets were known, the indices in a bucket were its own.
+        rows = events.read(each.bucket)
         rows["user"] = np.searchsorted(users.values, each.users.values)[rows["user"]]
         rows["item"] = np.searchsorted(items.values, each.items.values)[rows["item"]]
-        events.add(rows, np.full(rows.size, each.bucket))
+        events.replace(each.bucket, rows)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(number, kept))
@@ -187,7 +187,7 @@ def _latest(raw: Spill, bucket: int, events: Spill) -> _Kept:
     for name in ("time", "row", "rating", "fold"):
         made[name] = won[name]
     made = made[stays]
-    events.add(made, np.full(made.size, bucket))
+    events.replace(bucket, made)
     return _Kept(
         bucket,
         Known(users, _least(user, known, users.size)),

@@ -14,7 +14,8 @@ Rows = NDArray[np.void]
 class Spill:
     """A file of fixed-size rows for each of `buckets`, in a folder of its own.
 
-    Rows of a bucket keep the order in which one thread added them. Several threads may add.
+    Rows are a multiple of eight bytes long. Those of a bucket keep the order in which one thread
+    added them. Several threads may add.
     """
 
     def __init__(self, folder: Path, dtype: np.dtype[np.void], buckets: int) -> None:
@@ -28,7 +29,10 @@ class Spill:
         """Append each row to the file of its bucket, 0 <= bucket < buckets."""
         small = bucket.astype(np.uint16)
         # Stable argsort of 16-bit integers is a radix sort: linear time.
-        dealt = rows[np.argsort(small, kind="stable")]
+        order = np.argsort(small, kind="stable")
+        # As plain words, a row is copied at once and not field by field.
+        words = rows.view(np.uint64).reshape(rows.size, -1)
+        dealt = np.take(words, order, axis=0)
         counts = np.bincount(small, minlength=self.rows.size)
         ends = np.cumsum(counts)
         with self._lock:
@@ -42,6 +46,11 @@ class Spill:
         if not self.rows[bucket]:
             return np.empty(0, self._dtype)
         return np.fromfile(self._file(bucket), self._dtype)
+
+    def replace(self, bucket: int, rows: Rows) -> None:
+        """Let a bucket hold these rows and no others."""
+        rows.tofile(self._file(bucket))
+        self.rows[bucket] = rows.size
 
     def discard(self, bucket: int) -> None:
         """Give back the room that a bucket takes."""
