@@ -26,8 +26,8 @@ class Facts:
     """Users, items and days of the visible events, and what training events there are of each.
 
     `users` and `items` are ids, `days` UTC days since 1970 on which events lie; all ascending.
-    `*_known` is the UTC second from which each could first be known (the least over its events of
-    the later of timestamp and arrival), which orders the columns. `*_trained` counts training
+    `*_known` is the least clock (UTC second) of a run that sees each, which orders the columns: the
+    least over its events of max(timestamp + 1, arrived). `*_trained` counts training
     events; `previous_trained[j]` counts those whose user's film before was items[j]. `rated` has
     a row of indices into `items` for each user, `raters` a row of indices into `users` for each
     item.

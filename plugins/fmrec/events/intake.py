@@ -54,7 +54,7 @@ EVENT = np.dtype(
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Values, ascending, and the UTC second from which each could be known."""
+    """Values, ascending, and the least clock (UTC second) of a run that sees each."""
 
     values: NDArray[np.int64]
     since: NDArray[np.int64]
@@ -172,7 +172,7 @@ def _latest(raw: Spill, bucket: int, events: Spill) -> _Kept:
     users, user = _encoded(rows["user"])
     items, item = _encoded(rows["item"])
     time = rows["time"].astype(np.int64)
-    known = np.maximum(time, rows["arrived"].astype(np.int64) * DAY)
+    known = np.maximum(time + 1, rows["arrived"].astype(np.int64) * DAY)
     day = time // DAY
     pair = user * np.int64(items.size) + item
     keep: NDArray[np.integer] | slice = slice(None)

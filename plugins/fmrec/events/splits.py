@@ -1,108 +1,145 @@
-"""Dividing ratings into what is trained on, what is tuned on and what is judged on."""
+"""Dividing events into what is trained on, what is tuned on and what is judged on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from fmrec.errors import ConfigurationError, DataError
-from fmrec.events.window import span
-from fmrec.ratings import FOLD_SPLITS, SPLITS
+from fmrec.errors import ConfigurationError
+from fmrec.events.mixing import mixed
+from fmrec.events.spill import Rows
+
+DAY = 86_400
+FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
+SPLITS = ("time", "random", "leave-last-k", *FOLDS)
+TRAIN, VALIDATION, TEST, FILTERED = range(4)
+PARTS = ("train", "validation", "test", "filtered")
+
+Parts = NDArray[np.uint8]
+
+
+class Divide(Protocol):
+    """Says of each event in which part it is; the rows are all events of some users."""
+
+    def __call__(self, rows: Rows) -> Parts: ...
 
 
 @dataclass(frozen=True)
-class Split:
-    """Three tables with the columns of the ratings they were made of, each with a fresh index.
+class ByTime:
+    """Later parts are strictly later: training up to `train` (UTC seconds), then up to `tune`."""
 
-    Together they hold every rating exactly once. `train` and `test` have rows; `validation` may
-    be empty.
+    train: int
+    tune: int
+
+    def __call__(self, rows: Rows) -> Parts:
+        """The part of each event, by its timestamp."""
+        time = rows["time"]
+        return (time > self.train).astype(np.uint8) + (time > self.tune)
+
+
+@dataclass(frozen=True)
+class ByFold:
+    """As the source's own files divide it: base is trained on, test is the test."""
+
+    split: str
+
+    def __call__(self, rows: Rows) -> Parts:
+        """The part of each event. Raises ConfigurationError for rows without a fold."""
+        if not rows["fold"].all():
+            raise ConfigurationError(
+                f"split {self.split!r} needs ratings that come divided into files: choose "
+                "source ml-100k or sample, or another split."
+            )
+        return np.where(rows["fold"] == 2, TEST, TRAIN).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class LeaveLast:
+    """Each user's last `k` events are the test and the `k` before them the validation part.
+
+    Users with no more than 2k events are wholly trained on. Events of one second are ordered by
+    their place in the source.
     """
 
-    train: pd.DataFrame
-    validation: pd.DataFrame
-    test: pd.DataFrame
+    k: int
+
+    def __call__(self, rows: Rows) -> Parts:
+        """The part of each event."""
+        order = np.lexsort((rows["row"], rows["time"], rows["user"]))
+        place, size = _places(rows["user"][order])
+        left = size - place - 1
+        long = size > 2 * self.k
+        parts = np.empty(rows.size, np.uint8)
+        parts[order] = np.select([long & (left < self.k), long & (left < 2 * self.k)], [TEST, VALIDATION])
+        return parts
 
 
-def divide(
-    ratings: pd.DataFrame,
-    split: str,
-    *,
-    validation_fraction: float = 0.1,
-    test_fraction: float = 0.1,
-) -> Split:
-    """Divide ratings by a named split.
+@dataclass(frozen=True)
+class AtRandom:
+    """Of each user the same shares, rounded, drawn by a hash of seed, user and item."""
 
-    `time` orders them by timestamp (ties in file order); the latest `test_fraction` of them are
-    the test part, the `validation_fraction` before those the validation part, the rest is
-    trained on. Events of one second are never divided: a cut that falls among them moves behind
-    them, so every part is strictly later than the one before. The other splits follow the column
-    `fold` that the files gave; the validation part is empty and the rows keep their order.
+    validation: float
+    test: float
+    seed: int
+    users: NDArray[np.int64]
+    items: NDArray[np.int64]
 
-    Raises ConfigurationError for an unknown split, for fractions that do not fit, and for
-    ratings loaded for another split; DataError when a part that needs rows would have none.
+    def __call__(self, rows: Rows) -> Parts:
+        """The part of each event."""
+        drawn = mixed(self.seed, self.users[rows["user"]], self.items[rows["item"]], 1)
+        order = np.lexsort((drawn, rows["user"]))
+        place, size = _places(rows["user"][order])
+        tested = np.rint(self.test * size)
+        tuned = tested + np.rint(self.validation * size)
+        parts = np.empty(rows.size, np.uint8)
+        parts[order] = np.select([place < tested, place < tuned], [TEST, VALIDATION])
+        return parts
+
+
+def by_time(times: Iterable[NDArray[np.uint32]], validation: float, test: float) -> ByTime:
+    """Where a split by time cuts, from all timestamps in pieces that can be asked for again.
+
+    The latest `test` share of the events is the test part, the `validation` share before it the
+    validation part. Events of one second are never divided: a cut that falls among them moves
+    behind them. Memory does not grow with the number of events.
     """
-    if split == "time":
-        return _by_time(ratings, validation_fraction, test_fraction)
-    if split in FOLD_SPLITS:
-        return _by_fold(ratings, split)
-    raise ConfigurationError(f"split {split!r} is not known: choose one of {', '.join(SPLITS)}.")
+    days: NDArray[np.int64] = np.zeros(0, np.int64)
+    for time in times:
+        found = np.bincount(time // DAY)
+        longer, shorter = (days, found) if days.size >= found.size else (found, days)
+        days = longer.copy()
+        days[: shorter.size] += shorter
+    until = np.cumsum(days)
+    total = int(until[-1])
+    wanted = [round((1 - test - validation) * total), round((1 - test) * total)]
+    chosen = [int(np.searchsorted(until, rows)) for rows in wanted]
+    seconds = {day: np.zeros(DAY, np.int64) for day in chosen}
+    for time in times:
+        for day, counts in seconds.items():
+            counts += np.bincount(time[time // DAY == day] % DAY, minlength=DAY)
+    cuts = []
+    for rows, day in zip(wanted, chosen, strict=True):
+        before = int(until[day]) - int(days[day])
+        second = int(np.searchsorted(before + np.cumsum(seconds[day]), rows))
+        cuts.append(day * DAY + second if rows else -1)
+    return ByTime(cuts[0], cuts[1])
 
 
-def _by_time(ratings: pd.DataFrame, validation_fraction: float, test_fraction: float) -> Split:
-    fits = validation_fraction >= 0 and test_fraction > 0
-    if not (fits and validation_fraction + test_fraction < 1):
+def check_fractions(validation: float, test: float) -> None:
+    """Raise ConfigurationError for shares that leave nothing to train on or to test."""
+    if not (validation >= 0 and test > 0 and validation + test < 1):
         raise ConfigurationError(
-            f"validation_fraction {validation_fraction} and test_fraction {test_fraction} do not "
+            f"validation_fraction {validation} and test_fraction {test} do not "
             "fit: the first is at least 0, the second above 0, and together they stay below 1."
         )
-    ordered = ratings.sort_values("timestamp", kind="stable", ignore_index=True)
-    times = ordered["timestamp"].to_numpy()
-    second = _cut(times, 1 - test_fraction)
-    first = _cut(times, 1 - test_fraction - validation_fraction) if validation_fraction else second
-    parts = Split(
-        ordered.iloc[:first].reset_index(drop=True),
-        ordered.iloc[first:second].reset_index(drop=True),
-        ordered.iloc[second:].reset_index(drop=True),
-    )
-    wanted = {"train": parts.train, "test": parts.test}
-    if validation_fraction:
-        wanted["validation"] = parts.validation
-    _check_rows(ratings, "time", wanted)
-    return parts
 
 
-def _cut(times: NDArray[np.int64], fraction: float) -> int:
-    """Rows before the cut: at least `fraction` of them, and all of the last one's second."""
-    rows = round(fraction * len(times))
-    if rows == 0:
-        return 0
-    return int(np.searchsorted(times, times[rows - 1], side="right"))
-
-
-def _by_fold(ratings: pd.DataFrame, split: str) -> Split:
-    known = ratings["fold"].isin(["base", "test"])
-    if not known.all():
-        raise ConfigurationError(
-            f"split {split!r} needs the fold of every rating, and these were loaded without: "
-            f"load them with split={split!r}."
-        )
-    base = ratings["fold"] == "base"
-    parts = Split(
-        ratings[base].reset_index(drop=True),
-        ratings.iloc[:0].reset_index(drop=True),
-        ratings[~base].reset_index(drop=True),
-    )
-    _check_rows(ratings, split, {"train": parts.train, "test": parts.test})
-    return parts
-
-
-def _check_rows(ratings: pd.DataFrame, split: str, wanted: dict[str, pd.DataFrame]) -> None:
-    empty = [name for name, part in wanted.items() if part.empty]
-    if empty:
-        raise DataError(
-            f"split {split!r} leaves no rating for {' and '.join(empty)}: {span(ratings)}. "
-            "Set as_of to a later moment, or choose another split."
-        )
+def _places(users: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of rows in the order of their users: the place of each among its user's, and their number."""
+    starts = np.flatnonzero(np.append(True, users[1:] != users[:-1]))
+    sizes = np.diff(np.append(starts, users.size))
+    return np.arange(users.size) - np.repeat(starts, sizes), np.repeat(sizes, sizes)

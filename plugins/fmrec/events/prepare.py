@@ -1,0 +1,336 @@
+"""From ratings to the events of each part, in the order they are written, and the facts of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fmrec.errors import DataError
+from fmrec.events import splits
+from fmrec.events.facts import Facts, History
+from fmrec.events.histories import Latest, previous
+from fmrec.events.intake import DAY, Intake, take_in
+from fmrec.events.mixing import bucket_of, mixed
+from fmrec.events.negatives import sample
+from fmrec.events.objectives import LIKED_FROM
+from fmrec.events.spill import Rows, Spill
+from fmrec.events.splits import PARTS, TRAIN
+from fmrec.events.thinning import thin
+
+EXAMPLES = "examples"
+EVENTS = pa.schema(
+    [
+        ("user_id", pa.int64()),
+        ("item_id", pa.int64()),
+        ("rating", pa.float32()),
+        ("timestamp", pa.int64()),
+        ("previous_item_id", pa.int64()),
+    ]
+)
+"""An event; `previous_item_id` is 0 where there is none, or where it was not asked for."""
+LABEL = pa.field("label", pa.float32())
+"""Of an example besides: 1 for a like, 0 for an item that was sampled, whose rating is NaN."""
+
+_THREADS = 2
+_OUT = np.dtype(
+    [
+        ("key", np.uint64),
+        ("user", np.int32),
+        ("item", np.int32),
+        ("previous", np.int32),
+        ("time", np.uint32),
+        ("rating", np.float32),
+        ("label", np.float32),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What is to be made of the ratings.
+
+    `history_length` is 0 when no column needs histories, or the number of events they hold.
+    `negatives` is 0, or how many items are sampled for each like; then `negative_exponent` is
+    that of their popularity. `shard_rows` is about how many rows a file holds.
+    """
+
+    as_of: int
+    split: str
+    validation_fraction: float
+    test_fraction: float
+    leave_last: int
+    user_least: int
+    item_least: int
+    order: str
+    seed: int
+    history_length: int
+    negatives: int
+    negative_exponent: float
+    shard_rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Events in parts. `rows` says how many each part has; `shards` reads them, once.
+
+    `facts` are those of the events; `counts` what became of ratings that are in no part.
+    """
+
+    facts: Facts
+    counts: dict[str, int]
+    rows: dict[str, int]
+    _out: dict[str, Spill]
+
+    def shards(self, part: str) -> Iterator[pa.Table]:
+        """The events of a part (EVENTS; examples with LABEL), one table for each file to write."""
+        out = self._out[part]
+        filled = [int(bucket) for bucket in np.flatnonzero(out.rows)]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            # No more than two are worked on ahead of the caller.
+            waiting = [pool.submit(self._shard, part, each) for each in filled[:_THREADS]]
+            for following in range(_THREADS, len(filled) + _THREADS):
+                yield waiting.pop(0).result() if waiting else pa.table({})
+                if following < len(filled):
+                    waiting.append(pool.submit(self._shard, part, filled[following]))
+
+    def _shard(self, part: str, bucket: int) -> pa.Table:
+        out = self._out[part]
+        rows = out.read(bucket)
+        out.discard(bucket)
+        rows = rows[np.argsort(rows["key"])]
+        if (rows["key"][1:] == rows["key"][:-1]).any():  # one in a billion: then let ids decide
+            rows = rows[np.lexsort((rows["label"], rows["item"], rows["user"], rows["key"]))]
+        before = rows["previous"]
+        items = self.facts.items
+        columns = {
+            "user_id": self.facts.users[rows["user"]],
+            "item_id": items[rows["item"]],
+            "rating": np.ascontiguousarray(rows["rating"]),
+            "timestamp": rows["time"].astype(np.int64),
+            "previous_item_id": np.where(before < 0, 0, items[before]),
+        }
+        if part != EXAMPLES:
+            return pa.table(columns, schema=EVENTS)
+        columns["label"] = np.ascontiguousarray(rows["label"])
+        return pa.table(columns, schema=EVENTS.append(LABEL))
+
+
+def prepare(tables: Iterable[pa.Table], choices: Choices, folder: Path) -> Prepared:
+    """Cut RATINGS at the clock, keep the latest of each pair, split, thin, order.
+
+    First the split is made; histories and negatives then come from training events alone. The
+    result is a function of the visible ratings and their order: not of how they were cut into
+    tables, nor of ratings that come later. Works in `folder`, which must be empty; memory grows
+    with the number of users and items alone.
+
+    Raises ConfigurationError for choices that do not fit, DataError when nothing is visible or a
+    part that needs events would have none.
+    """
+    intake = take_in(tables, choices.as_of, folder)
+    divide = _divide(intake, choices)
+    thinned = choices.user_least > 1 or choices.item_least > 1
+    if thinned or choices.negatives:
+        _settle(intake, divide)
+        divide = _settled
+    if thinned:
+        thin(intake, choices.user_least, choices.item_least)
+    return _Emission(intake, divide, choices, folder).run()
+
+
+class _Times:
+    """The timestamps of all events, bucket by bucket, as often as they are asked for."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    def __iter__(self) -> Iterator[NDArray[np.uint32]]:
+        for bucket in self._intake.each():
+            yield self._intake.buckets.read(bucket)["time"]
+
+
+def _divide(intake: Intake, choices: Choices) -> splits.Divide:
+    split = choices.split
+    if split in splits.FOLDS:
+        return splits.ByFold(split)
+    if split == "leave-last-k":
+        return splits.LeaveLast(choices.leave_last)
+    splits.check_fractions(choices.validation_fraction, choices.test_fraction)
+    if split == "random":
+        return splits.AtRandom(
+            choices.validation_fraction,
+            choices.test_fraction,
+            choices.seed,
+            intake.users.values,
+            intake.items.values,
+        )
+    return splits.by_time(_Times(intake), choices.validation_fraction, choices.test_fraction)
+
+
+def _settle(intake: Intake, divide: splits.Divide) -> None:
+    """Write each event's part into the files."""
+
+    def settle(bucket: int) -> None:
+        rows = intake.buckets.read(bucket)
+        rows["part"] = divide(rows)
+        intake.buckets.replace(bucket, rows)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(settle, intake.each()))
+
+
+def _settled(rows: Rows) -> NDArray[np.uint8]:
+    return rows["part"]
+
+
+class _Emission:
+    """The last look at each user's events: counts, histories, negatives, and where they go."""
+
+    def __init__(
+        self, intake: Intake, divide: splits.Divide, choices: Choices, folder: Path
+    ) -> None:
+        self._intake, self._divide, self._choices = intake, divide, choices
+        users, items = intake.users.values.size, intake.items.values.size
+        length = choices.history_length + 1
+        self._rated, self._raters = Latest(users, length), Latest(items, length)
+        self._users = np.zeros(users, np.int32)
+        self._items, self._previous = np.zeros(items, np.int32), np.zeros(items, np.int32)
+        self._days = np.zeros(intake.days.values.size, np.int32)
+        self._missing = 0
+        most = max(4, 4 * math.ceil(intake.events * (1 + choices.negatives) / choices.shard_rows))
+        names = [*PARTS, EXAMPLES] if choices.negatives else PARTS
+        # Finer than the files will be: how many rows a part has shows only at the end.
+        self._out = {name: Spill(folder / name, _OUT, most) for name in names}
+
+    def run(self) -> Prepared:
+        if self._choices.negatives:
+            for bucket in self._intake.each():
+                rows = self._intake.buckets.read(bucket)
+                trained = rows["item"][rows["part"] == TRAIN]
+                self._items += np.bincount(trained, minlength=self._items.size).astype(np.int32)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for found in pool.map(self._emit, self._intake.each()):
+                self._count(*found)
+        rows = {name: int(out.rows.sum()) for name, out in self._out.items()}
+        self._check(rows)
+        counts = self._intake.counts | {"seen": self._intake.events, "filtered": rows["filtered"]}
+        if self._choices.negatives:
+            counts["negatives_missing"] = self._missing
+        return Prepared(self._facts(), counts, rows, self._out)
+
+    def _emit(self, bucket: int) -> tuple[Rows, NDArray[np.int32], int]:
+        rows = self._intake.buckets.read(bucket)
+        self._intake.buckets.discard(bucket)
+        rows["part"] = self._divide(rows)
+        train = rows["part"] == TRAIN
+        before = np.full(rows.size, -1, np.int32)
+        if self._choices.history_length:
+            before = previous(rows)
+            events = rows[train]
+            self._rated.add(events["user"], events["item"], events)
+            self._raters.add(events["item"], events["user"], events)
+        made = np.zeros(rows.size, _OUT)
+        for name in ("user", "item", "time", "rating"):
+            made[name] = rows[name]
+        made["previous"] = before
+        made["key"] = self._keys(rows)
+        for number, name in enumerate(PARTS):
+            self._send(name, made[rows["part"] == number])
+        missing = 0
+        if self._choices.negatives:
+            missing = self._examples(made[train])
+        return rows[train], before[train], missing
+
+    def _keys(self, rows: Rows) -> NDArray[np.uint64]:
+        """What the rows are written in order of."""
+        if self._choices.order == "file":
+            # Spread over all words, so that equal ranges of keys hold about as many rows.
+            return rows["row"].astype(np.uint64) * np.uint64(2**64 // self._intake.span.rows)
+        users, items = self._intake.users.values, self._intake.items.values
+        return mixed(self._choices.seed, users[rows["user"]], items[rows["item"]], 0)
+
+    def _send(self, part: str, rows: Rows) -> None:
+        if rows.size:
+            out = self._out[part]
+            out.add(rows, bucket_of(rows["key"], out.rows.size))
+
+    def _examples(self, train: Rows) -> int:
+        """Send likes and sampled items; the number of items that could not be sampled."""
+        likes = train[train["rating"] >= LIKED_FROM]
+        likes["label"] = 1
+        users, items = self._intake.users.values, self._intake.items.values
+        trained = np.flatnonzero(self._items)
+        found = sample(
+            (users[likes["user"]], items[likes["item"]]),
+            seen=(users[train["user"]], items[train["item"]]),
+            items=items[trained],
+            counts=self._items[trained],
+            ratio=self._choices.negatives,
+            exponent=self._choices.negative_exponent,
+            seed=self._choices.seed,
+        )
+        made = np.repeat(likes, self._choices.negatives)[found.kept]
+        made["item"] = np.searchsorted(items, found.items)
+        made["rating"], made["label"] = np.nan, 0
+        draw = np.tile(np.arange(self._choices.negatives), likes.size)[found.kept]
+        # A sampled row must not stand beside the like it was sampled for.
+        made["key"] = mixed(self._choices.seed, made["key"], draw, 2)
+        if self._choices.order == "file":
+            made["key"] = np.repeat(likes["key"], self._choices.negatives)[found.kept]
+        self._send(EXAMPLES, likes)
+        self._send(EXAMPLES, made)
+        return found.missing
+
+    def _count(self, train: Rows, before: NDArray[np.int32], missing: int) -> None:
+        self._users += np.bincount(train["user"], minlength=self._users.size).astype(np.int32)
+        if not self._choices.negatives:
+            self._items += np.bincount(train["item"], minlength=self._items.size).astype(np.int32)
+        had = before[before >= 0]
+        self._previous += np.bincount(had, minlength=self._previous.size).astype(np.int32)
+        day, counts = np.unique(train["time"] // DAY, return_counts=True)
+        self._days[np.searchsorted(self._intake.days.values, day)] += counts.astype(np.int32)
+        self._missing += missing
+
+    def _check(self, rows: dict[str, int]) -> None:
+        needed = ["train", "test"]
+        if self._choices.split in ("time", "random") and self._choices.validation_fraction:
+            needed.insert(1, "validation")
+        empty = [name for name in needed if not rows[name]]
+        if empty:
+            filtered = f", {rows['filtered']:,} were filtered" if rows["filtered"] else ""
+            raise DataError(
+                f"split {self._choices.split!r} leaves no rating for {' and '.join(empty)}: "
+                f"{self._intake.span}{filtered}. Set as_of to a later moment, or choose another "
+                "split."
+            )
+        if self._choices.negatives and not rows[EXAMPLES]:
+            raise DataError(
+                f"no training event has {LIKED_FROM} stars or more: objective ranking learns from "
+                "likes. Choose another objective, or a source with likes."
+            )
+
+    def _facts(self) -> Facts:
+        intake = self._intake
+        return Facts(
+            users=intake.users.values,
+            users_known=intake.users.since,
+            users_trained=self._users,
+            items=intake.items.values,
+            items_known=intake.items.since,
+            items_trained=self._items,
+            days=intake.days.values,
+            days_known=intake.days.since,
+            days_trained=self._days,
+            previous_trained=self._previous,
+            rated=self._rated.history(),
+            raters=self._raters.history(),
+        )
+
+
+__all__ = ["EVENTS", "EXAMPLES", "LABEL", "Choices", "History", "Prepared", "prepare"]
