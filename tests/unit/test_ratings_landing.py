@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -29,18 +30,20 @@ LATER = datetime(1998, 3, 20, tzinfo=UTC)
 HEADER = b"user_id,item_id,rating,timestamp\n"
 
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
     with mock_aws():
-        made = boto3.client("s3", region_name="us-east-1")
-        made.create_bucket(Bucket="bbb")
-        yield made
+        yield boto3.client(
+            "s3", region_name="us-east-1", endpoint_url="https://s3.us-east-1.amazonaws.com"
+        )
 
 
 @pytest.fixture
-def store(client: Any) -> Store:
-    return Store(client, "bbb")
+def store(client: Any, request: pytest.FixtureRequest) -> Store:
+    """A bucket for each test."""
+    name = f"bucket-{hashlib.sha256(request.node.name.encode()).hexdigest()[:16]}"
+    client.create_bucket(Bucket=name)
+    return Store(client, name)
 
 
 def landed(store: Store, **files: bytes) -> DayContent:
@@ -243,6 +246,7 @@ BAD_FILES = {
         (WHOLE[:-20], "file", "not a whole Parquet file"),
         (WHOLE[: len(WHOLE) // 2], "file", "not a whole Parquet file"),
         (WHOLE[:4] + b"\x00" * 200 + WHOLE[-8:], "file", "not a whole Parquet file"),
+        (WHOLE.replace(b"rating", b"rat\xffng"), "file", "not a whole Parquet file"),
         (parquet(pa.table(PLAIN | {"score": [1]})), "columns", "unknown column 'score'"),
         (
             parquet(pa.table(PLAIN | {"timestamp": pa.array([NOON], pa.timestamp("s"))})),
@@ -364,7 +368,7 @@ def test_the_identity_of_a_day_follows_its_files_alone(store: Store, client: Any
     first = identity()
     store.put("p/landing/dt=1998-03-09/a.csv", HEADER)
     assert identity() == first
-    client.put_object(Bucket="bbb", Key=key, Body=HEADER + b"1,1,1,889358400\n")
+    client.put_object(Bucket=store.bucket, Key=key, Body=HEADER + b"1,1,1,889358400\n")
     second = identity()
     store.put(f"p/landing/dt={DAY}/b.csv", HEADER)
     assert len({first, second, identity()}) == 3
@@ -374,7 +378,7 @@ def test_an_object_that_changed_after_it_was_listed_is_an_error(store: Store, cl
     key = f"p/landing/dt={DAY}/a.csv"
     store.put(key, HEADER)
     [day] = days(store, "p", LATER)
-    client.put_object(Bucket="bbb", Key=key, Body=HEADER + b"1,1,1,889358400\n")
+    client.put_object(Bucket=store.bucket, Key=key, Body=HEADER + b"1,1,1,889358400\n")
     with pytest.raises(StoreError, match=r"a\.csv was replaced while it was being read"):
         read(store, day)
 

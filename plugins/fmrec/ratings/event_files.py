@@ -354,7 +354,7 @@ def _parquet(data: bytes) -> Iterator[Block]:
             table = pa.Table.from_batches([batch])
             yield Block(np.arange(row, row + table.num_rows), table, [])
             row += table.num_rows
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         raise UnreadableError(
             "file", "not a whole Parquet file: it is half-written, damaged, or of another format"
         ) from None
