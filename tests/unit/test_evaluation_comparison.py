@@ -84,6 +84,23 @@ def test_only_an_interval_clear_of_zero_decides(low, high, outcome) -> None:
     assert Comparison(1.0, 1.0, 0.0, None, low, high, 3).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"),
+    [(-0.2, -0.1, "worse"), (0.1, 0.2, "better"), (-0.1, 0.1, "undecided")],
+)
+def test_where_more_is_better_the_sides_change_places(low, high, outcome) -> None:
+    assert Comparison(1.0, 1.0, 0.0, None, low, high, 3, better="more").outcome == outcome
+
+
+def test_gains_and_losses_of_the_same_lists_say_the_same() -> None:
+    gains, others, owner = losses(6)
+    more = compare(gains, others, owner, root=False, seed=1, better="more")
+    less = compare(9 - gains, 9 - others, owner, root=False, seed=1)
+    assert more.outcome == less.outcome
+    assert more.difference == pytest.approx(-less.difference)
+    assert (more.low, more.high) == (pytest.approx(-less.high), pytest.approx(-less.low))
+
+
 def test_a_single_user_gives_a_difference_without_an_interval() -> None:
     result = compare([1.0, 2.0], [3.0, 4.0], [7, 7], root=False, seed=0)
     assert result.difference == -2.0

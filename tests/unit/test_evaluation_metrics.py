@@ -71,15 +71,20 @@ def test_a_value_that_is_not_finite_names_its_row(metric, bad: float) -> None:
 
 
 @pytest.mark.parametrize("metric", BINARY)
-def test_labels_and_scores_of_a_regressor_are_refused(metric) -> None:
+def test_labels_of_a_regressor_are_refused(metric) -> None:
     with pytest.raises(EvaluationError, match=r"label 4\.0 in row 1"):
         metric([1.0, 4.0], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("metric", [each for each in BINARY if each is not metrics.auc])
+def test_scores_of_a_regressor_are_refused_where_a_probability_is_meant(metric) -> None:
     with pytest.raises(EvaluationError, match=r"score 3\.5 in row 0 is not a probability"):
         metric([1.0, 0.0], [3.5, 0.5])
 
 
 def test_clipping_touches_only_what_leaves_the_scale() -> None:
-    assert metrics.clip_to_scale([0.2, 1.0, 3.3, 5.0, 7.0]).tolist() == [1, 1, 3.3, 5, 5]
+    assert metrics.clip_to_scale([0.2, 1.0, 3.3, 5.0, 7.0], (1, 5)).tolist() == [1, 1, 3.3, 5, 5]
+    assert metrics.clip_to_scale([0.2, 0.7, 6.0], (0.5, 5)).tolist() == [0.5, 0.7, 5]
 
 
 def test_arguments_are_left_alone() -> None:

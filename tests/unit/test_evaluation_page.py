@@ -12,10 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmrec.evaluation import page, plots, report, table
+from fmrec.evaluation import page, plots, ranking, report, table
 from fmrec.evaluation.learning_curve import Point
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+def first_unseen(train: pd.DataFrame, test: pd.DataFrame) -> ranking.Ranked:
+    users = ranking.judged_users(train, test)
+    lists = np.full((users.size, 10), -1)
+    for row, user in enumerate(users):
+        unseen = np.setdiff1d(train["item_id"], train.loc[train["user_id"] == user, "item_id"])
+        lists[row, : unseen.size] = unseen[:10]
+    return ranking.Ranked(users, lists, train)
 
 
 def made(objective: str = "rating", *, users: int = 12, **run: Any) -> dict[str, Any]:
@@ -23,16 +32,18 @@ def made(objective: str = "rating", *, users: int = 12, **run: Any) -> dict[str,
     size = 240
     events = pd.DataFrame(
         {
-            "user_id": np.arange(size) % users,
+            "user_id": np.arange(size) % users + 1,
             "item_id": rng.integers(1, 25, size),
             "rating": rng.integers(1, 6, size).astype(np.float32),
         }
     )
     test = events[120:].reset_index(drop=True)
     scores = 0.5 * test["rating"].to_numpy(float) + 1 + rng.normal(0, 1.2, 120)
-    metric = "rmse"
-    if objective == "like":
+    metric, ranked = "rmse", None
+    if objective != "rating":
         scores, metric = np.clip(scores / 5, 0.01, 0.99), "cross_entropy"
+    if objective == "ranking":
+        ranked = first_unseen(events[:120], test)
     facts = {
         "run_id": "scheduled__1998-03-08T00:00:00+00:00",
         "as_of": "1998-03-08T00:00:00+00:00",
@@ -43,6 +54,8 @@ def made(objective: str = "rating", *, users: int = 12, **run: Any) -> dict[str,
         "objective": objective,
         "seed": 1,
         "epochs": 3,
+        "rating_scale": [1, 5],
+        "features": "side",
         "hyperparameters": {"bias_lr": "0.02"},
     }
     return report.build(
@@ -50,10 +63,13 @@ def made(objective: str = "rating", *, users: int = 12, **run: Any) -> dict[str,
         train=events[:120],
         test=test,
         scores=scores,
+        ranked=ranked,
         learning_curve=[Point("train", metric, e, 1.2 - e / 10) for e in range(3)]
         + [Point("test", metric, None, 1.1)],
         jobs=[{"name": "fmrec-train-1", "status": "Completed", "seconds": 31.46}],
-        counts={"validation": 17},
+        counts={"validation": 17, "refused": 5},
+        refused_by_check={"range": 4, "<id>": 1},
+        data_notes=["The landing day 1998-03-07 was <empty>."],
         recommendations={
             "user_id": 3,
             "items": [{"rank": 1, "item_id": 5, "title": "Vertigo (1958)", "score": 4.321}],
@@ -94,7 +110,7 @@ def checked(html: str) -> Checker:
     return checker
 
 
-@pytest.mark.parametrize("objective", ["rating", "like"])
+@pytest.mark.parametrize("objective", ["rating", "like", "ranking"])
 def test_the_page_is_whole_by_itself(objective: str) -> None:
     html = page.render(made(objective))
     checker = checked(html)
@@ -106,7 +122,7 @@ def test_the_page_is_whole_by_itself(objective: str) -> None:
     assert not re.search(r"@import|url\((?!#)", html)
 
 
-@pytest.mark.parametrize("objective", ["rating", "like"])
+@pytest.mark.parametrize("objective", ["rating", "like", "ranking"])
 def test_the_page_shows_verdict_table_plots_data_jobs_and_parameters(objective: str) -> None:
     content = made(objective)
     checker = checked(page.render(content))
@@ -114,10 +130,11 @@ def test_the_page_shows_verdict_table_plots_data_jobs_and_parameters(objective: 
     assert content["verdict"]["headline"] in text
     assert content["verdict"]["sentence"] in text
     for values in (content["metrics"], *content["baselines"].values()):
-        for name in content["baselines"]["global_mean"]:
+        for name in table.metric_names(content):
             assert f"{values[name]:.4f}" in text
     drawn = [dict(a)["aria-label"] for tag, a in checker.tags if tag == "svg"]
-    assert len(drawn) == 4
+    # Calibration and residuals are figures of single predictions.
+    assert len(drawn) == (2 if objective == "ranking" else 4)
     assert any("Learning curve" in label for label in drawn)
     for shown in (
         "u.data of ml-100k.zip",
@@ -128,6 +145,12 @@ def test_the_page_shows_verdict_table_plots_data_jobs_and_parameters(objective: 
         "Vertigo (1958)",
         "with an unknown user",
         "validation events",
+        "features side",
+        "rows refused (quarantine) 5",
+        "Data health",
+        "The landing day 1998-03-07 was <empty>.",
+        "range 4",
+        "<id> 1",
     ):
         assert shown in text
 
@@ -152,7 +175,7 @@ def test_the_same_report_gives_the_same_page() -> None:
     assert page.render(made()) == page.render(made())
 
 
-@pytest.mark.parametrize("objective", ["rating", "like"])
+@pytest.mark.parametrize("objective", ["rating", "like", "ranking"])
 def test_a_report_read_back_from_its_json_gives_the_same_page_and_table(objective) -> None:
     content = made(objective)
     read = json.loads(report.to_json(content))
@@ -193,7 +216,7 @@ def test_plots_are_well_formed_and_take_their_colours_from_the_page() -> None:
         plots.learning_curve(content["learning_curve"], "rmse", "RMSE", "test"),
         plots.calibration(content["calibration"], "rating"),
         plots.residuals(content["residuals"], "rating"),
-        plots.interval(-0.02, -0.01, 0.003, "RMSE"),
+        plots.interval(-0.02, -0.01, 0.003, "RMSE", better="less"),
     ]
     ids: list[str] = []
     for svg in drawings:
@@ -221,6 +244,36 @@ def test_a_curve_is_drawn_epoch_by_epoch_with_gaps_left_out() -> None:
     assert "validation, finished model" in plots.learning_curve(rows, "rmse", "RMSE", "validation")
 
 
+def test_the_better_side_of_an_interval_is_where_the_metric_is_better() -> None:
+    less = plots.interval(-0.02, -0.01, 0.003, "RMSE", better="less")
+    more = plots.interval(-0.02, -0.01, 0.003, "NDCG@10", better="more")
+    assert less.index("model better") < less.index("baseline better")
+    assert more.index("baseline better") < more.index("model better")
+
+
+def test_nothing_to_draw_draws_nothing() -> None:
+    assert plots.calibration([], "rating") == plots.residuals([], "rating") == ""
+
+
+def test_a_page_without_anything_to_say_of_the_data() -> None:
+    content = made()
+    content["data"] = {"notes": [], "refused_by_check": {}}
+    assert "Data health" not in page.render(content)
+
+
+def test_the_table_of_a_ranking_fits_a_terminal_too() -> None:
+    content = made("ranking")
+    lines = table.render(content).splitlines()
+    assert all(len(line) <= 88 for line in lines[:-4])
+    head = next(line for line in lines if line.lstrip().startswith("ndcg@10"))
+    assert head.split() == ["ndcg@10", "precision@10", "recall@10", "map@10", "auc"]
+    rows = lines[lines.index(head) + 1 :][:2]
+    assert [row[:18].strip() for row in rows] == ["model", "popularity"]
+    assert "data: The landing day 1998-03-07 was <empty>." in lines
+    assert any(re.fullmatch(r"  refused: range +4", line) for line in lines)
+    assert lines[-2] == "features side"
+
+
 def test_a_constant_predictor_can_be_drawn() -> None:
     svg = plots.calibration([{"count": 9, "predicted": 3.0, "actual": 3.0}], "rating")
     assert "perfect calibration" in svg
@@ -229,7 +282,7 @@ def test_a_constant_predictor_can_be_drawn() -> None:
 def test_the_table_is_aligned_and_fits_a_terminal() -> None:
     content = made("like")
     lines = table.render(content).splitlines()
-    assert all(len(line) <= 88 for line in lines[:-3])
+    assert all(len(line) <= 88 for line in lines[:-4])
     head = next(i for i, line in enumerate(lines) if line.lstrip().startswith("cross_entropy"))
     rows = lines[head + 1 : head + 4]
     assert [row[:18].strip() for row in rows] == ["model", "user + item bias", "global mean"]
@@ -250,7 +303,9 @@ def test_the_table_in_full() -> None:
         "user_item_bias": {"rmse": 0.955, "mae": 0.755},
     }
     content["counts"] = {"train": 80000, "validation": 0, "events": 20000, "predictions": 20000}
-    content["counts"] |= {"clipped": 1249, "unknown_item": 32}
+    content["counts"] |= {"clipped": 1249, "unknown_item": 32, "refused": 3}
+    content["data"] = {"notes": ["All is well."], "refused_by_check": {"range": 2, "clock": 1}}
+    content["run"]["rating_scale"] = [0.5, 5]
     assert table.render(content) == (
         "The model wins\n"
         "By a nose.\n"
@@ -265,8 +320,13 @@ def test_the_table_in_full() -> None:
         "test events                          20,000\n"
         "predictions                          20,000\n"
         "with an unknown item                     32\n"
-        "note: 1,249 predictions outside 1..5 were clipped; unclipped, RMSE is 0.9300\n"
+        "rows refused (quarantine)                 3\n"
+        "  refused: clock                          1\n"
+        "  refused: range                          2\n"
+        "note: 1,249 predictions outside 0.5..5 were clipped; unclipped, RMSE is 0.9300\n"
+        "data: All is well.\n"
         "\n"
         "source ml-100k · split time · objective rating · as of 1998-03-08T00:00:00+00:00\n"
+        "features side\n"
         "run scheduled__1998-03-08T00:00:00+00:00\n"
     )

@@ -24,6 +24,7 @@ RUN = {
     "split": "time",
     "objective": "rating",
     "seed": 7,
+    "rating_scale": [1.0, 5.0],
 }
 
 
@@ -160,6 +161,36 @@ def test_the_bias_baseline_is_clipped_as_the_model_is() -> None:
     assert made["rmse"] == pytest.approx(metrics.rmse(test["rating"], np.clip(predicted, 1, 5)))
 
 
+def test_half_stars_are_clipped_to_and_listed_on_their_own_scale() -> None:
+    train, test, taste = world()
+    half = [frame.assign(rating=frame["rating"] - 0.5) for frame in (train, test)]
+    scores = taste - 2  # -0.5 or 2.5
+    with pytest.raises(EvaluationError, match=r"0\.5 of training event \d+ is not within 1\.\.5"):
+        built(train=half[0], test=half[1], scores=scores)
+    made = built(run={"rating_scale": [0.5, 5]}, train=half[0], test=half[1], scores=scores)
+    assert made["counts"]["clipped"] == int((scores < 0.5).sum()) > 0
+    assert made["metrics"]["rmse"] == pytest.approx(
+        metrics.rmse(half[1]["rating"], np.clip(scores, 0.5, 5))
+    )
+    given = [row["rating"] for row in made["residuals"]]
+    assert given == sorted(set(half[1]["rating"].tolist()))
+    assert 0.5 in given
+
+
+def test_what_is_known_of_the_data_is_passed_on() -> None:
+    made = built(
+        counts={"refused": 3, "superseded": 5},
+        refused_by_check={"range": 2, "id": 1},
+        data_notes=["A day was empty."],
+    )
+    assert made["data"] == {
+        "notes": ["A day was empty."],
+        "refused_by_check": {"range": 2, "id": 1},
+    }
+    assert (made["counts"]["refused"], made["counts"]["superseded"]) == (3, 5)
+    assert built()["data"] == {"notes": [], "refused_by_check": {}}
+
+
 def test_calibration_and_residuals_worked_by_hand() -> None:
     predicted = np.array([1.0, 1.0, 4.0, 4.0])
     actual = np.array([1.0, 2.0, 4.0, 3.0])
@@ -239,7 +270,12 @@ def test_a_number_of_predictions_that_is_not_that_of_the_events(size: int) -> No
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"run": {"objective": "ranking"}}, "objective 'ranking'"),
+        ({"run": {"objective": "guess"}}, "objective 'guess' .* 'rating', 'like', 'ranking'"),
+        ({"run": {"objective": "ranking"}}, "none were given"),
+        ({"run": {"rating_scale": [5, 1]}}, r"rating_scale is \[5, 1\]"),
+        ({"run": {"rating_scale": 5}}, "rating_scale is 5"),
+        ({"counts": {"refused": 2}, "refused_by_check": {"id": 1}}, "2 rows were refused, and 1"),
+        ({"refused_by_check": {"id": 1}}, "0 rows were refused, and 1"),
         ({"run": {"generated": "no"}}, "generated is 'no'"),
         ({"counts": {"train": 1}}, "counted 1 for train, the events hold 200"),
         ({"counts": {"test": 200, "set_aside": 1}}, "counted twice or not at all"),

@@ -46,6 +46,8 @@ def test_no_pair_is_seen_and_all_there_is_room_for_are_drawn(seed, users, items,
     assert not pairs & set(zip(*(part.tolist() for part in seen), strict=True))
     assert set(made.items.tolist()) <= set(ids.tolist())
     assert made.items.size + made.missing == ratio * liked[0].size
+    assert made.kept.size == ratio * liked[0].size
+    assert np.repeat(liked[0], ratio)[made.kept].tolist() == made.users.tolist()
     # With half of the items free, 64 misses in a row have probability 2^-64.
     free = {u: items - np.count_nonzero(seen[0] == u) for u in set(liked[0].tolist())}
     roomy = [u for u, left in free.items() if 2 * left >= items]

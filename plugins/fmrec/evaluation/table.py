@@ -28,12 +28,12 @@ def render(report: Mapping[str, Any]) -> str:
     lines += [_count(f"  refused: {check}", number) for check, number in sorted(refused.items())]
     lines += [f"note: {note}" for note in (*clipping(report), *report["notes"])]
     lines += [f"data: {note}" for note in report["data"]["notes"]]
-    features = f" · features {run['features']}" if "features" in run else ""
     generated = " (generated ratings)" if run["generated"] else ""
     lines += [
         "",
         f"source {run['source']}{generated} · split {run['split']} · "
-        f"objective {run['objective']}{features} · as of {run['as_of']}",
+        f"objective {run['objective']} · as of {run['as_of']}",
+        *([f"features {run['features']}"] if "features" in run else []),
         f"run {run['run_id']}",
     ]
     return "\n".join(lines) + "\n"
