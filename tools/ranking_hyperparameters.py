@@ -20,7 +20,8 @@ from fmrec.fm.adam import Adam
 from fmrec.fm.model import Model
 
 USERS, ITEMS = 943, 1682
-METHOD = """Judged by NDCG@10 of whole lists: films of the training part that the user has not rated there;
+METHOD = """\
+Judged by NDCG@10 of whole lists: films of the training part that the user has not rated there;
 relevant is 4 stars or more. Inner splits of u1.base alone: of users 463 to 943, none of whom is
 in u1.test, 40 % of the ratings are held out (u1's own shape). The best few are trained again on
 two other such draws and on one that holds out ten ratings of each of all users; the mean of the
