@@ -66,11 +66,13 @@ def let_in(day: date, rows: str | None, check: str | None, today: date | None = 
     )
     console = Console()
     word = "landed" if done.is_new else "landed before"
-    console.print(f"{done.rows:,} row(s) {word}: s3://{store.bucket}/{done.key}", highlight=False)
+    where = f"s3://{store.bucket}/{done.key}"
+    console.print(f"{done.rows:,} row(s) {word}: {where}", highlight=False, soft_wrap=True)
     if done.left:
         console.print(
             f"{done.left:,} more cannot be let in as they are: correct them and land them anew.",
             highlight=False,
+            soft_wrap=True,
         )
     return done.key
 

@@ -65,7 +65,9 @@ def run(
             )
     _tell(console, store.bucket, deployment.prefix, landed, until)
     if unusable:
-        console.print(f"{unusable:,} rows of {name} cannot be read and were left out.")
+        console.print(
+            f"{unusable:,} rows of {name} cannot be read and were left out.", soft_wrap=True
+        )
     return landed
 
 
@@ -80,4 +82,5 @@ def _tell(console: Console, bucket: str, prefix: str, landed: list[date], until:
         "with the landing zone.",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )
