@@ -69,10 +69,9 @@ class Latest:
         order = np.lexsort((~entries["row"], ~entries["time"], entries["owner"]))
         ranked = entries[order]
         owner = ranked["owner"]
-        starts = np.flatnonzero(np.append(True, owner[1:] != owner[:-1])) if owner.size else []
-        sizes = np.diff(np.append(starts, owner.size)).astype(np.int64)
-        rank = np.arange(owner.size) - np.repeat(starts, sizes)
-        return ranked[rank < self._length]
+        rank = np.arange(owner.size) - np.searchsorted(owner, owner)
+        kept: Rows = ranked[rank < self._length]
+        return kept
 
     def history(self) -> History:
         """What was gathered."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fmrec.errors import DataError
 from fmrec.events.mixing import bucket_of, mixed
-from fmrec.events.spill import Rows, Spill
+from fmrec.events.spill import Spill
 from fmrec.events.window import Span, moment, visible
 
 BUCKETS = 64
@@ -43,7 +43,7 @@ EVENT = np.dtype(
         ("user", np.int32),  # indices into Intake.users and .items
         ("item", np.int32),
         ("time", np.uint32),
-        ("row", np.uint32),  # place in the source
+        ("row", np.uint32),  # place among the visible ratings of the source
         ("rating", np.float32),
         ("fold", np.uint8),
         ("part", np.uint8),
@@ -66,8 +66,9 @@ class Intake:
 
     `buckets` are files of EVENT rows, a user's all in one file; the indices in them are into
     `users.values` and `items.values`. `users`, `items` and `days` are of everything that was
-    seen, before the latest rating won. `counts`: `later` ratings out of sight, `superseded` by a
-    later rating of the pair, `withdrawn`. `span` is of all ratings, for errors.
+    seen, before the latest rating won. `counts`: ratings `superseded` by a later one of the pair,
+    ratings `withdrawn`. `rows` is the number of visible ratings; `span` is of all ratings, for
+    errors.
     """
 
     buckets: Spill
@@ -75,6 +76,7 @@ class Intake:
     items: Known
     days: Known
     counts: dict[str, int]
+    rows: int
     span: Span
 
     def each(self) -> Iterator[int]:
@@ -94,12 +96,13 @@ def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
     with the same timestamp the one that arrived last, then the one that stands last. Raises
     DataError when nothing is visible.
     """
-    raw, span, later = _deal(tables, as_of, folder / "raw")
+    raw, span = _deal(tables, as_of, folder / "raw")
     if not raw.rows.any():
         raise DataError(
             f"No rating lies before as_of {moment(as_of)}: {span}. "
             "Set as_of to a later moment, or choose a source that reaches further back."
         )
+    visible_rows = int(raw.rows.sum())
     dealt = [int(bucket) for bucket in np.flatnonzero(raw.rows)]
     kept: list[_Kept] = []
     events = Spill(folder / "events", EVENT, BUCKETS)
@@ -119,11 +122,10 @@ def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(number, kept))
     counts = {
-        "later": later,
         "superseded": sum(each.superseded for each in kept),
         "withdrawn": sum(each.withdrawn for each in kept),
     }
-    intake = Intake(events, users, items, days, counts, span)
+    intake = Intake(events, users, items, days, counts, visible_rows, span)
     if not intake.events:
         raise DataError(
             f"every rating before as_of {moment(as_of)} was withdrawn: {span}. Set as_of to "
@@ -132,9 +134,9 @@ def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
     return intake
 
 
-def _deal(tables: Iterable[pa.Table], as_of: int, folder: Path) -> tuple[Spill, Span, int]:
+def _deal(tables: Iterable[pa.Table], as_of: int, folder: Path) -> tuple[Spill, Span]:
     raw = Spill(folder, _RAW, BUCKETS)
-    span, count, later = Span(), 0, 0
+    span, count = Span(), 0
     for table in tables:
         for batch in table.to_batches(max_chunksize=1 << 20):
             user, item, rating, time, arrived, fold = (
@@ -142,18 +144,17 @@ def _deal(tables: Iterable[pa.Table], as_of: int, folder: Path) -> tuple[Spill, 
             )
             span.add(time)
             seen = visible(time, arrived, as_of)
-            rows = np.empty(time.size, _RAW)
+            rows = np.zeros(time.size, _RAW)
             rows["user"], rows["item"], rows["time"], rows["rating"] = user, item, time, rating
             rows["arrived"], rows["fold"] = arrived // DAY, fold
-            rows["row"] = np.arange(count, count + time.size)
-            count += time.size
-            if count > _MOST_ROWS:
-                raise DataError(f"more than {_MOST_ROWS:,} ratings: leave out the oldest")
             if not seen.all():
                 rows = rows[seen]
-                later += time.size - rows.size
+            if count + rows.size > _MOST_ROWS:
+                raise DataError(f"more than {_MOST_ROWS:,} ratings: leave out the oldest")
+            rows["row"] = np.arange(count, count + rows.size)
+            count += rows.size
             raw.add(rows, bucket_of(mixed(0, rows["user"]), BUCKETS))
-    return raw, span, later
+    return raw, span
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +230,3 @@ def _merged(parts: list[Known]) -> Known:
         np.concatenate([part.values for part in parts]),
         np.concatenate([part.since for part in parts]),
     )
-
-
-__all__ = ["BUCKETS", "DAY", "EVENT", "Intake", "Known", "Rows", "take_in"]

@@ -28,12 +28,14 @@ Ids = NDArray[np.int64]
 class Negatives:
     """Sampled pairs, in the order of their liked events; `users` and `items` have one length.
 
-    `missing` counts draws that were given up because all 64 attempts hit what the user has rated:
+    `kept` is a mask over ratio draws for each liked event: which of them the pairs are. `missing`
+    counts draws that were given up because all 64 attempts hit what the user has rated:
     pairs + missing = ratio * liked events. One item may be drawn several times for a user.
     """
 
     users: Ids
     items: Ids
+    kept: NDArray[np.bool_]
     missing: int
 
 
@@ -66,15 +68,17 @@ def sample(
     steps = _steps(candidates, np.asarray(counts), exponent)
     users, films = (np.asarray(part, dtype=np.int64) for part in liked)
     taken = _Taken(seen, users, candidates)
-    found_users, found_items = [users[:0]], [users[:0]]
+    found_users, found_items, drawn = [users[:0]], [users[:0]], [np.zeros(0, np.bool_)]
     for start in range(0, users.size, _BLOCK):
         block = slice(start, start + _BLOCK)
         place = _drawn(users[block], films[block], steps, taken, ratio, seed)
         kept = place >= 0
         found_users.append(np.repeat(users[block], ratio)[kept])
         found_items.append(candidates[place[kept]])
-    chosen = np.concatenate(found_items)
-    return Negatives(np.concatenate(found_users), chosen, ratio * users.size - chosen.size)
+        drawn.append(kept)
+    kept = np.concatenate(drawn)
+    missing = int(np.count_nonzero(~kept))
+    return Negatives(np.concatenate(found_users), np.concatenate(found_items), kept, missing)
 
 
 def _steps(items: Ids, counts: NDArray[np.integer], exponent: float) -> NDArray[np.float64]:

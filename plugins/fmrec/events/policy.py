@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fmrec.errors import ConfigurationError, DataError
-from fmrec.events.features import FeatureSpace
+from fmrec.events.space import FeatureSpace
 
 POLICIES = ("score", "exclude", "fail")
 _LISTED = 5

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from fmrec.errors import DataError
 from fmrec.events import splits
-from fmrec.events.facts import Facts, History
+from fmrec.events.facts import Facts
 from fmrec.events.histories import Latest, previous
 from fmrec.events.intake import DAY, Intake, take_in
 from fmrec.events.mixing import bucket_of, mixed
@@ -39,6 +40,7 @@ LABEL = pa.field("label", pa.float32())
 """Of an example besides: 1 for a like, 0 for an item that was sampled, whose rating is NaN."""
 
 _THREADS = 2
+_FEW = 1_000
 _OUT = np.dtype(
     [
         ("key", np.uint64),
@@ -87,23 +89,25 @@ class Prepared:
     counts: dict[str, int]
     rows: dict[str, int]
     _out: dict[str, Spill]
+    _shard_rows: int
 
-    def shards(self, part: str) -> Iterator[pa.Table]:
-        """The events of a part (EVENTS; examples with LABEL), one table for each file to write."""
-        out = self._out[part]
-        filled = [int(bucket) for bucket in np.flatnonzero(out.rows)]
-        with ThreadPoolExecutor(_THREADS) as pool:
-            # No more than two are worked on ahead of the caller.
-            waiting = [pool.submit(self._shard, part, each) for each in filled[:_THREADS]]
-            for following in range(_THREADS, len(filled) + _THREADS):
-                yield waiting.pop(0).result() if waiting else pa.table({})
-                if following < len(filled):
-                    waiting.append(pool.submit(self._shard, part, filled[following]))
+    def shards(self, part: str) -> list[Callable[[], pa.Table]]:
+        """The events of a part, for each file to write a function that reads its table, once.
 
-    def _shard(self, part: str, bucket: int) -> pa.Table:
+        Tables are EVENTS, of examples with LABEL; none is empty. The files are about as large as
+        each other and a power of two in number, so that hosts can share them evenly. The
+        functions may be called in several threads.
+        """
         out = self._out[part]
-        rows = out.read(bucket)
-        out.discard(bucket)
+        groups = np.split(np.arange(out.rows.size), _files(self.rows[part], self._shard_rows, out))
+        filled = [group for group in groups if out.rows[group].any()]
+        return [functools.partial(self._shard, part, group) for group in filled]
+
+    def _shard(self, part: str, buckets: NDArray[np.int64]) -> pa.Table:
+        out = self._out[part]
+        rows = np.concatenate([out.read(bucket) for bucket in buckets])
+        for bucket in buckets:
+            out.discard(bucket)
         rows = rows[np.argsort(rows["key"])]
         if (rows["key"][1:] == rows["key"][:-1]).any():  # one in a billion: then let ids decide
             rows = rows[np.lexsort((rows["label"], rows["item"], rows["user"], rows["key"]))]
@@ -142,6 +146,17 @@ def prepare(tables: Iterable[pa.Table], choices: Choices, folder: Path) -> Prepa
     if thinned:
         thin(intake, choices.user_least, choices.item_least)
     return _Emission(intake, divide, choices, folder).run()
+
+
+def _files(rows: int, shard_rows: int, out: Spill) -> int:
+    """How many files `rows` rows go into: a power of two, from 1 to the number of buckets."""
+    if rows < 4 * _FEW:
+        return 1 if rows < 2 * _FEW else 2
+    return min(max(4, _power_of_two(rows / shard_rows)), out.rows.size)
+
+
+def _power_of_two(least: float) -> int:
+    return 1 << max(0, math.ceil(math.log2(least)))
 
 
 class _Times:
@@ -203,10 +218,11 @@ class _Emission:
         self._items, self._previous = np.zeros(items, np.int32), np.zeros(items, np.int32)
         self._days = np.zeros(intake.days.values.size, np.int32)
         self._missing = 0
-        most = max(4, 4 * math.ceil(intake.events * (1 + choices.negatives) / choices.shard_rows))
+        most = intake.events * (1 + choices.negatives)
+        buckets = max(4, _power_of_two(most / choices.shard_rows))
         names = [*PARTS, EXAMPLES] if choices.negatives else PARTS
         # Finer than the files will be: how many rows a part has shows only at the end.
-        self._out = {name: Spill(folder / name, _OUT, most) for name in names}
+        self._out = {name: Spill(folder / name, _OUT, buckets) for name in names}
 
     def run(self) -> Prepared:
         if self._choices.negatives:
@@ -222,7 +238,7 @@ class _Emission:
         counts = self._intake.counts | {"seen": self._intake.events, "filtered": rows["filtered"]}
         if self._choices.negatives:
             counts["negatives_missing"] = self._missing
-        return Prepared(self._facts(), counts, rows, self._out)
+        return Prepared(self._facts(), counts, rows, self._out, self._choices.shard_rows)
 
     def _emit(self, bucket: int) -> tuple[Rows, NDArray[np.int32], int]:
         rows = self._intake.buckets.read(bucket)
@@ -251,7 +267,7 @@ class _Emission:
         """What the rows are written in order of."""
         if self._choices.order == "file":
             # Spread over all words, so that equal ranges of keys hold about as many rows.
-            return rows["row"].astype(np.uint64) * np.uint64(2**64 // self._intake.span.rows)
+            return rows["row"].astype(np.uint64) * np.uint64(2**64 // self._intake.rows)
         users, items = self._intake.users.values, self._intake.items.values
         return mixed(self._choices.seed, users[rows["user"]], items[rows["item"]], 0)
 
@@ -331,6 +347,3 @@ class _Emission:
             rated=self._rated.history(),
             raters=self._raters.history(),
         )
-
-
-__all__ = ["EVENTS", "EXAMPLES", "LABEL", "Choices", "History", "Prepared", "prepare"]

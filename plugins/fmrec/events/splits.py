@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +19,8 @@ TRAIN, VALIDATION, TEST, FILTERED = range(4)
 PARTS = ("train", "validation", "test", "filtered")
 
 Parts = NDArray[np.uint8]
-
-
-class Divide(Protocol):
-    """Says of each event in which part it is; the rows are all events of some users."""
-
-    def __call__(self, rows: Rows) -> Parts: ...
+Divide = Callable[[Rows], Parts]
+"""Says of each event in which part it is; the rows are all events of some users."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,9 @@ class LeaveLast:
         left = size - place - 1
         long = size > 2 * self.k
         parts = np.empty(rows.size, np.uint8)
-        parts[order] = np.select([long & (left < self.k), long & (left < 2 * self.k)], [TEST, VALIDATION])
+        parts[order] = np.select(
+            [long & (left < self.k), long & (left < 2 * self.k)], [TEST, VALIDATION]
+        )
         return parts
 
 
@@ -120,7 +117,7 @@ def by_time(times: Iterable[NDArray[np.uint32]], validation: float, test: float)
     seconds = {day: np.zeros(DAY, np.int64) for day in chosen}
     for time in times:
         for day, counts in seconds.items():
-            counts += np.bincount(time[time // DAY == day] % DAY, minlength=DAY)
+            np.add(counts, np.bincount(time[time // DAY == day] % DAY, minlength=DAY), out=counts)
     cuts = []
     for rows, day in zip(wanted, chosen, strict=True):
         before = int(until[day]) - int(days[day])
