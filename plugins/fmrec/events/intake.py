@@ -7,7 +7,7 @@ grow with their number. Nothing depends on how the rows were cut into tables.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fmrec.errors import DataError
-from fmrec.events.mixing import bucket_of, mixed
-from fmrec.events.spill import Spill
+from fmrec.events.mixing import bucket_of
+from fmrec.events.spill import Rows, Spill, taken
 from fmrec.events.window import Span, moment, visible
 
 BUCKETS = 64
 DAY = 86_400
 _THREADS = 2
 _MOST_ROWS = 2**32
+_BATCH_ROWS = 1 << 20
 
 _RAW = np.dtype(
     [
@@ -64,14 +65,14 @@ class Known:
 class Intake:
     """The events a run sees: each user's item once, with the latest rating.
 
-    `buckets` are files of EVENT rows, a user's all in one file; the indices in them are into
-    `users.values` and `items.values`. `users`, `items` and `days` are of everything that was
+    They lie in buckets, a user's all in one. `users`, `items` and `days` are of everything that was
     seen, before the latest rating won. `counts`: ratings `superseded` by a later one of the pair,
     ratings `withdrawn`. `rows` is the number of visible ratings; `span` is of all ratings, for
     errors.
     """
 
-    buckets: Spill
+    _buckets: Spill
+    _kept: dict[int, _Kept]
     users: Known
     items: Known
     days: Known
@@ -81,12 +82,39 @@ class Intake:
 
     def each(self) -> Iterator[int]:
         """The buckets that hold events."""
-        return (int(bucket) for bucket in np.flatnonzero(self.buckets.rows))
+        return (int(bucket) for bucket in np.flatnonzero(self._buckets.rows))
+
+    def read(self, bucket: int) -> Rows:
+        """The EVENT rows of a bucket; user and item are indices into users and items."""
+        rows = self._buckets.read(bucket)
+        kept = self._kept.get(bucket)
+        if kept is not None:
+            # Until the ids of all buckets were known, the indices in a bucket were its own.
+            for name, own, all_ids in (
+                ("user", kept.users, self.users),
+                ("item", kept.items, self.items),
+            ):
+                place = np.searchsorted(all_ids.values, own.values).astype(np.int32)
+                rows[name] = place[rows[name]]
+        return rows
+
+    def times(self) -> Iterator[NDArray[np.uint32]]:
+        """The timestamps of all events, bucket by bucket."""
+        return (self._buckets.column(bucket, "time") for bucket in self.each())
+
+    def replace(self, bucket: int, rows: Rows) -> None:
+        """Let a bucket hold these rows from now on."""
+        self._buckets.replace(bucket, rows)
+        self._kept.pop(bucket, None)
+
+    def discard(self, bucket: int) -> None:
+        """Give back the room that a bucket takes."""
+        self._buckets.discard(bucket)
 
     @property
     def events(self) -> int:
         """How many events there are."""
-        return int(self.buckets.rows.sum())
+        return int(self._buckets.rows.sum())
 
 
 def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
@@ -111,21 +139,20 @@ def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
     users = _merged([each.users for each in kept])
     items = _merged([each.items for each in kept])
     days = _merged([each.days for each in kept])
-
-    def number(each: _Kept) -> None:
-        # Until the ids of all buckets were known, the indices in a bucket were its own.
-        rows = events.read(each.bucket)
-        rows["user"] = np.searchsorted(users.values, each.users.values)[rows["user"]]
-        rows["item"] = np.searchsorted(items.values, each.items.values)[rows["item"]]
-        events.replace(each.bucket, rows)
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(number, kept))
     counts = {
         "superseded": sum(each.superseded for each in kept),
         "withdrawn": sum(each.withdrawn for each in kept),
     }
-    intake = Intake(events, users, items, days, counts, visible_rows, span)
+    intake = Intake(
+        events,
+        {each.bucket: each for each in kept},
+        users,
+        items,
+        days,
+        counts,
+        visible_rows,
+        span,
+    )
     if not intake.events:
         raise DataError(
             f"every rating before as_of {moment(as_of)} was withdrawn: {span}. Set as_of to "
@@ -137,8 +164,9 @@ def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
 def _deal(tables: Iterable[pa.Table], as_of: int, folder: Path) -> tuple[Spill, Span]:
     raw = Spill(folder, _RAW, BUCKETS)
     span, count = Span(), 0
-    for table in tables:
-        for batch in table.to_batches(max_chunksize=1 << 20):
+    with ThreadPoolExecutor(1) as pool:
+        dealing: Future[None] | None = None
+        for batch in (batch for table in tables for batch in table.to_batches(_BATCH_ROWS)):
             user, item, rating, time, arrived, fold = (
                 column.to_numpy(zero_copy_only=False) for column in batch.columns
             )
@@ -153,8 +181,19 @@ def _deal(tables: Iterable[pa.Table], as_of: int, folder: Path) -> tuple[Spill, 
                 raise DataError(f"more than {_MOST_ROWS:,} ratings: leave out the oldest")
             rows["row"] = np.arange(count, count + rows.size)
             count += rows.size
-            raw.add(rows, bucket_of(mixed(0, rows["user"]), BUCKETS))
+            # One thread keeps the order; it deals while the next rows are read.
+            if dealing is not None:
+                dealing.result()
+            dealing = pool.submit(_add, raw, rows)
+        if dealing is not None:
+            dealing.result()
     return raw, span
+
+
+def _add(raw: Spill, rows: Rows) -> None:
+    # A multiplicative hash (Knuth, "The art of computer programming", volume 3, section 6.4).
+    spread = rows["user"].view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    raw.add(rows, bucket_of(spread, BUCKETS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,12 +221,13 @@ def _latest(raw: Spill, bucket: int, events: Spill) -> _Kept:
         ends = np.flatnonzero(np.append(np.diff(pair[order]) != 0, True))
         keep = np.sort(order[ends])
     won = rows[keep]
-    stays = ~np.isnan(won["rating"])
+    stays = np.flatnonzero(~np.isnan(won["rating"]))
     made = np.zeros(won.size, EVENT)
     made["user"], made["item"] = user[keep], item[keep]
     for name in ("time", "row", "rating", "fold"):
         made[name] = won[name]
-    made = made[stays]
+    if stays.size < made.size:
+        made = taken(made, stays)
     events.replace(bucket, made)
     return _Kept(
         bucket,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from fmrec.events.intake import DAY, Intake, take_in
 from fmrec.events.mixing import bucket_of, mixed
 from fmrec.events.negatives import sample
 from fmrec.events.objectives import LIKED_FROM
-from fmrec.events.spill import Rows, Spill
+from fmrec.events.spill import Rows, Spill, taken
 from fmrec.events.splits import PARTS, TRAIN
 from fmrec.events.thinning import thin
 
@@ -108,7 +108,7 @@ class Prepared:
         rows = np.concatenate([out.read(bucket) for bucket in buckets])
         for bucket in buckets:
             out.discard(bucket)
-        rows = rows[np.argsort(rows["key"])]
+        rows = taken(rows, np.argsort(rows["key"]))
         if (rows["key"][1:] == rows["key"][:-1]).any():  # one in a billion: then let ids decide
             rows = rows[np.lexsort((rows["label"], rows["item"], rows["user"], rows["key"]))]
         before = rows["previous"]
@@ -159,17 +159,6 @@ def _power_of_two(least: float) -> int:
     return 1 << max(0, math.ceil(math.log2(least)))
 
 
-class _Times:
-    """The timestamps of all events, bucket by bucket, as often as they are asked for."""
-
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
-
-    def __iter__(self) -> Iterator[NDArray[np.uint32]]:
-        for bucket in self._intake.each():
-            yield self._intake.buckets.read(bucket)["time"]
-
-
 def _divide(intake: Intake, choices: Choices) -> splits.Divide:
     split = choices.split
     if split in splits.FOLDS:
@@ -185,16 +174,16 @@ def _divide(intake: Intake, choices: Choices) -> splits.Divide:
             intake.users.values,
             intake.items.values,
         )
-    return splits.by_time(_Times(intake), choices.validation_fraction, choices.test_fraction)
+    return splits.by_time(intake.times, choices.validation_fraction, choices.test_fraction)
 
 
 def _settle(intake: Intake, divide: splits.Divide) -> None:
     """Write each event's part into the files."""
 
     def settle(bucket: int) -> None:
-        rows = intake.buckets.read(bucket)
+        rows = intake.read(bucket)
         rows["part"] = divide(rows)
-        intake.buckets.replace(bucket, rows)
+        intake.replace(bucket, rows)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(settle, intake.each()))
@@ -227,7 +216,7 @@ class _Emission:
     def run(self) -> Prepared:
         if self._choices.negatives:
             for bucket in self._intake.each():
-                rows = self._intake.buckets.read(bucket)
+                rows = self._intake.read(bucket)
                 trained = rows["item"][rows["part"] == TRAIN]
                 self._items += np.bincount(trained, minlength=self._items.size).astype(np.int32)
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -241,14 +230,14 @@ class _Emission:
         return Prepared(self._facts(), counts, rows, self._out, self._choices.shard_rows)
 
     def _emit(self, bucket: int) -> tuple[Rows, NDArray[np.int32], int]:
-        rows = self._intake.buckets.read(bucket)
-        self._intake.buckets.discard(bucket)
+        rows = self._intake.read(bucket)
+        self._intake.discard(bucket)
         rows["part"] = self._divide(rows)
         train = rows["part"] == TRAIN
         before = np.full(rows.size, -1, np.int32)
         if self._choices.history_length:
             before = previous(rows)
-            events = rows[train]
+            events = taken(rows, np.flatnonzero(train))
             self._rated.add(events["user"], events["item"], events)
             self._raters.add(events["item"], events["user"], events)
         made = np.zeros(rows.size, _OUT)
@@ -257,7 +246,7 @@ class _Emission:
         made["previous"] = before
         made["key"] = self._keys(rows)
         for number, name in enumerate(PARTS):
-            self._send(name, made[rows["part"] == number])
+            self._send(name, taken(made, np.flatnonzero(rows["part"] == number)))
         missing = 0
         if self._choices.negatives:
             missing = self._examples(made[train])

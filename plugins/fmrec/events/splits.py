@@ -97,15 +97,17 @@ class AtRandom:
         return parts
 
 
-def by_time(times: Iterable[NDArray[np.uint32]], validation: float, test: float) -> ByTime:
-    """Where a split by time cuts, from all timestamps in pieces that can be asked for again.
+def by_time(
+    times: Callable[[], Iterable[NDArray[np.uint32]]], validation: float, test: float
+) -> ByTime:
+    """Where a split by time cuts, from all timestamps in pieces, asked for twice.
 
     The latest `test` share of the events is the test part, the `validation` share before it the
     validation part. Events of one second are never divided: a cut that falls among them moves
     behind them. Memory does not grow with the number of events.
     """
     days: NDArray[np.int64] = np.zeros(0, np.int64)
-    for time in times:
+    for time in times():
         found = np.bincount(time // DAY)
         longer, shorter = (days, found) if days.size >= found.size else (found, days)
         days = longer.copy()
@@ -115,7 +117,7 @@ def by_time(times: Iterable[NDArray[np.uint32]], validation: float, test: float)
     wanted = [round((1 - test - validation) * total), round((1 - test) * total)]
     chosen = [int(np.searchsorted(until, rows)) for rows in wanted]
     seconds = {day: np.zeros(DAY, np.int64) for day in chosen}
-    for time in times:
+    for time in times():
         for day, counts in seconds.items():
             np.add(counts, np.bincount(time[time // DAY == day] % DAY, minlength=DAY), out=counts)
     cuts = []

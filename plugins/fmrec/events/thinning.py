@@ -26,10 +26,10 @@ def thin(intake: Intake, user_least: int, item_least: int) -> None:
         removed = bool((user_stays != users).any() or (item_stays != items).any())
         users, items = user_stays, item_stays
     for bucket in intake.each():
-        rows = intake.buckets.read(bucket)
+        rows = intake.read(bucket)
         thin_out = (rows["part"] == TRAIN) & ~(users[rows["user"]] & items[rows["item"]])
         rows["part"][thin_out] = FILTERED
-        intake.buckets.replace(bucket, rows)
+        intake.replace(bucket, rows)
 
 
 def _counts(
@@ -37,7 +37,7 @@ def _counts(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     user_count, item_count = np.zeros(users.size, np.int64), np.zeros(items.size, np.int64)
     for bucket in intake.each():
-        rows = intake.buckets.read(bucket)
+        rows = intake.read(bucket)
         user, item = rows["user"], rows["item"]
         stays = (rows["part"] == TRAIN) & users[user] & items[item]
         user_count += np.bincount(user[stays], minlength=users.size)
