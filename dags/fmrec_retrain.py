@@ -1,9 +1,9 @@
 """Rebuild the movie recommender from all ratings up to one moment.
 
-**What it does.** Reads the ratings of a source, keeps those before `as_of`, splits them, writes
-them as RecordIO-protobuf, trains SageMaker Factorization Machines, scores the test events with a
-batch transform, and publishes a report that compares the model with two baselines on the same
-rows.
+**What it does.** Reads the ratings of an archive, of the landing zone or of both, keeps those
+before `as_of` and of each user and film the latest, splits them, writes them as
+RecordIO-protobuf, trains SageMaker Factorization Machines, scores the test events with a batch
+transform, and publishes a report that compares the model with baselines on the same rows.
 
 **When.** Every day at midnight UTC, for the day that just ended. `as_of` is the end of the data
 interval, so `airflow backfill create` rebuilds the model of any past day from what was known
@@ -70,11 +70,11 @@ def events(run: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:
 
 
 @task
-def recordio(run: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
+def recordio(run: dict[str, Any], tables: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
     """Write the design matrices as RecordIO-protobuf files."""
     from fmrec.steps import recordio as step
 
-    return step.recordio(run, parts, operators.aws_client("s3"))
+    return step.recordio(run, tables, parts, operators.aws_client("s3"))
 
 
 @task
@@ -141,7 +141,7 @@ with DAG(
     run = plan()
     tables = ingest(run)
     parts = events(run, tables)
-    channels = recordio(run, parts)
+    channels = recordio(run, tables, parts)
     train = operators.TrainingOperator(
         task_id="train",
         doc_md="A SageMaker training job of Factorization Machines.",

@@ -9,6 +9,7 @@ from typing import Any
 
 from fmrec.settings import (
     LIKE_DEFAULTS,
+    RANKING_DEFAULTS,
     RATING_DEFAULTS,
     Deployment,
     RunSettings,
@@ -69,7 +70,10 @@ def settings_page() -> str:
 
 def _default(name: str, default: Any) -> str:
     if name in RATING_DEFAULTS:
-        return f"`{RATING_DEFAULTS[name]}`; `like`: `{LIKE_DEFAULTS[name]}`"
+        return (
+            f"`{RATING_DEFAULTS[name]}`; `like`: `{LIKE_DEFAULTS[name]}`; "
+            f"`ranking`: `{RANKING_DEFAULTS[name]}`"
+        )
     return _shown(default)
 
 

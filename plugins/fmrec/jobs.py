@@ -50,6 +50,18 @@ def built_in_image(region: str) -> str:
     return f"{account}.dkr.ecr.{region}.{domain}/factorization-machines:1"
 
 
+def image(run: Run, deployment: Deployment) -> str:
+    """URI of the image that the run trains with. Raises ConfigurationError when none is named."""
+    if run.settings.image == "built-in":
+        return built_in_image(deployment.region)
+    if deployment.image_uri is None:
+        raise ConfigurationError(
+            "parameter image: 'fmrec' needs the environment variable FMREC_IMAGE_URI, the URI of "
+            "fmrec's own algorithm in a registry; or set image to 'built-in'"
+        )
+    return deployment.image_uri
+
+
 def _sdk_accounts() -> dict[str, str]:
     """The SDK's own table, read as a file: importing the SDK would cost five seconds."""
     package = importlib.util.find_spec("sagemaker")
@@ -69,7 +81,7 @@ def training_request(
     return {
         "TrainingJobName": run.layout.job("train", attempt),
         "AlgorithmSpecification": {
-            "TrainingImage": built_in_image(deployment.region),
+            "TrainingImage": image(run, deployment),
             "TrainingInputMode": "File",
         },
         "RoleArn": deployment.role_arn,
@@ -112,7 +124,7 @@ def model_request(
         "ModelName": run.layout.job("model", attempt),
         "ExecutionRoleArn": deployment.role_arn,
         "PrimaryContainer": {
-            "Image": built_in_image(deployment.region),
+            "Image": image(run, deployment),
             "ModelDataUrl": training["artifact"],
         },
         "Tags": _tags(run),

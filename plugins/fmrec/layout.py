@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -44,21 +44,49 @@ class Layout:
         """The s3:// URI of a key."""
         return f"s3://{self.bucket}/{key}"
 
-    def source(self, name: str, table: str) -> str:
-        """A table read from a source, shared by all runs: `name` identifies its content."""
-        return f"{self.prefix}/sources/{name}/{table}.parquet"
+    def source(self, name: str, file: str) -> str:
+        """A file of what was read from a source, shared by all runs: `name` is of its content."""
+        return f"{self.prefix}/sources/{name}/{file}"
+
+    def source_ratings(self, name: str, number: int) -> str:
+        """A part of the ratings of a source."""
+        return self.source(name, f"ratings/part-{number:05d}.parquet")
 
     def _own(self, *parts: str) -> str:
         return "/".join((self.prefix, "runs", self.run, *parts))
 
-    def events(self, part: str) -> str:
-        """The events of one part of the split ("train", "validation", "test", "set-aside")."""
-        return self._own("events", f"{part}.parquet")
+    @property
+    def sources(self) -> str:
+        """Which files of which sources the run reads."""
+        return self._own("sources.json")
+
+    @property
+    def acceptance(self) -> str:
+        """What the run says of its landing days, for the next run to measure by."""
+        return self._own("acceptance.json")
+
+    def described(self, what: str) -> str:
+        """What the sources say of "users" or "items"."""
+        return self._own(f"{what}.parquet")
+
+    def events(self, part: str, number: int) -> str:
+        """Events of one part ("train", "validation", "test", "examples", "set-aside")."""
+        return self._own("events", part, f"part-{number:05d}.parquet")
 
     @property
     def id_map(self) -> str:
         """The feature space: which id is which column."""
         return self._own("id-map.json")
+
+    @property
+    def columns(self) -> str:
+        """The feature space for people: a row for each column, with its name and meaning."""
+        return self._own("columns.parquet")
+
+    @property
+    def facts(self) -> str:
+        """What the events say of users, items and days."""
+        return self._own("facts.npz")
 
     def channel(self, name: str) -> str:
         """Prefix of a channel's RecordIO files; ends in a slash."""
@@ -85,6 +113,10 @@ class Layout:
     def published(self) -> str:
         """Prefix of the published reports of all runs; sorts by as_of."""
         return f"{self.prefix}/reports/"
+
+    def of(self, run: str) -> Layout:
+        """The layout of another run of the same deployment."""
+        return replace(self, run=run)
 
     def published_report(self, name: str) -> str:
         """A file of the published report; manifest.json is written last."""

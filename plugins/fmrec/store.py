@@ -6,9 +6,11 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
 from fmrec.errors import ConflictError, StoreError
@@ -46,7 +48,7 @@ class Store:
             raise self._conflict(key)
         return digest
 
-    def _create(self, key: str, data: bytes, digest: str, *, replace: bool) -> bool:
+    def _create(self, key: str, data: bytes | BinaryIO, digest: str, *, replace: bool) -> bool:
         """Write unless the key is taken, in one step of S3's own; says whether it was written."""
         condition: Any = {} if replace else {"IfNoneMatch": "*"}
         try:
@@ -125,24 +127,35 @@ class Store:
             "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
         )
 
-    def put_table(self, key: str, table: pd.DataFrame) -> str:
+    def put_file(self, key: str, path: Path) -> str:
+        """Write a file of any size as an object; else as `put`."""
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        with path.open("rb") as stream:
+            written = self._create(key, stream, digest, replace=False)
+        if not written and self._checksum(key) != digest:
+            raise self._conflict(key)
+        return digest
+
+    def put_table(self, key: str, table: pa.Table) -> str:
         """Write a table as Parquet and return the SHA-256 of the file.
 
         An equal table under the key is left as it is, though another version of the libraries
         would write other bytes. Raises ConflictError when the key holds another table.
         """
         buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False)
+        pq.write_table(table, buffer, compression="zstd")
         data = buffer.getvalue()
         digest = hashlib.sha256(data).hexdigest()
         if self._create(key, data, digest, replace=False):
             return digest
         there = self.get(key)
-        if not _read(there).equals(_read(data)):
+        found = hashlib.sha256(there).hexdigest()
+        if found != digest and not _read(there).equals(_read(data)):
             raise self._conflict(key)
-        return hashlib.sha256(there).hexdigest()
+        return found
 
-    def get_table(self, key: str) -> pd.DataFrame:
+    def get_table(self, key: str) -> pa.Table:
         """Read a table that `put_table` wrote."""
         return _read(self.get(key))
 
@@ -157,8 +170,8 @@ class Store:
         return str(head["Metadata"].get(_CHECKSUM, ""))
 
 
-def _read(data: bytes) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(data))
+def _read(data: bytes) -> pa.Table:
+    return pq.read_table(io.BytesIO(data))
 
 
 def _content_type(key: str) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fmrec.local_aws.algorithms import (
-    BUILT_IN,
+    IMAGES,
     Algorithm,
     Metric,
     MetricReader,
@@ -12,7 +12,7 @@ from fmrec.local_aws.algorithms import (
 )
 from fmrec.local_aws.faults import ApiError
 
-FM = BUILT_IN["factorization-machines"]
+FM = IMAGES["factorization-machines"]
 
 # Lines as the built-in container prints them (a job of 2023 on AWS).
 REGRESSOR_LOG = """\
@@ -95,13 +95,13 @@ def test_a_classifier_has_the_fourteen_metrics_seen_on_aws():
     ],
 )
 def test_an_image_is_known_by_its_repository(image):
-    assert resolve(image, BUILT_IN) is FM
+    assert resolve(image, IMAGES) is FM
 
 
 @pytest.mark.parametrize("image", ["factorization-machines-2:1", "knn:1", "", "x/y:z"])
 def test_an_unknown_image(image):
     with pytest.raises(ApiError, match="Known image repositories: factorization-machines"):
-        resolve(image, BUILT_IN)
+        resolve(image, IMAGES)
 
 
 @pytest.mark.parametrize("regex", ["no group", "(unbalanced"])

@@ -19,6 +19,7 @@ from fmrec.settings import Deployment
 REGION = "us-east-1"
 LOOPBACK = ("127.0.0.1", "localhost")
 _BUCKET = "fmrec"
+_IMAGE = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/fmrec-fm:local"
 _ROLE = "arn:aws:iam::123456789012:role/fmrec-local"
 # Whoever sets one of these has said which AWS a run shall use.
 _NAMED_BY = ("AWS_ENDPOINT_URL", "AIRFLOW_CONN_AWS_DEFAULT")
@@ -90,6 +91,7 @@ def local_aws(endpoint: str) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "FMREC_BUCKET": _BUCKET,
         "FMREC_ROLE_ARN": _ROLE,
+        "FMREC_IMAGE_URI": _IMAGE,
         "FMREC_POLL_SECONDS": "1",
     }
 

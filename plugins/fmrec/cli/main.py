@@ -15,6 +15,7 @@ from fmrec import __version__
 from fmrec.errors import FmrecError
 from fmrec.settings import (
     LIKE_DEFAULTS,
+    RANKING_DEFAULTS,
     RATING_DEFAULTS,
     RunSettings,
     default_of,
@@ -135,7 +136,10 @@ def _help(setting: Field[Any]) -> str:
     name = setting.name
     default = default_of(setting, os.environ)
     if default is None and name in RATING_DEFAULTS:
-        default = f"{RATING_DEFAULTS[name]} for rating, {LIKE_DEFAULTS[name]} for like"
+        default = (
+            f"{RATING_DEFAULTS[name]} for rating, {LIKE_DEFAULTS[name]} for like, "
+            f"{RANKING_DEFAULTS[name]} for ranking"
+        )
     shown = "" if default is None else f" Default: {default} ({env_name(setting)} changes it)."
     text = f"{setting.metadata['description']} Takes {describe_limits(setting)}.{shown}"
     return text.replace("%", "%%").replace("`", "")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import zipfile
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fmrec.errors import FormatError
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +50,34 @@ class Facts:
     previous_trained: NDArray[np.int32]
     rated: History
     raters: History
+
+    def to_bytes(self) -> bytes:
+        """All arrays as an .npz file; equal facts give equal bytes."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **_flat(self, ""))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Facts:
+        """Read what to_bytes wrote. Raises FormatError for anything else."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as found:
+                arrays: dict[str, Any] = dict(found)
+            arrays |= {
+                side: History(*(arrays.pop(f"{side}.{each.name}") for each in fields(History)))
+                for side in ("rated", "raters")
+            }
+            return cls(**arrays)
+        except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+            raise FormatError(
+                f"facts: not a file of fmrec's ({error}). Run the events step again."
+            ) from error
+
+
+def _flat(value: Facts | History, prefix: str) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for each in fields(value):
+        found = getattr(value, each.name)
+        name = f"{prefix}{each.name}"
+        arrays |= _flat(found, f"{name}.") if isinstance(found, History) else {name: found}
+    return arrays

@@ -1,4 +1,4 @@
-"""Events whose user or item the training part does not know: counted, and handled as declared."""
+"""Events whose user or item was not trained on: counted, and handled as declared."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fmrec.errors import ConfigurationError, DataError
 from fmrec.events.space import FeatureSpace
 
 POLICIES = ("score", "exclude", "fail")
+REASONS = ("unknown_user", "unknown_item", "unknown_both")
 _LISTED = 5
 
 
@@ -20,8 +21,8 @@ class Admission:
     """What became of the events: every one of them is in exactly one of the two tables.
 
     `to_score` and `set_aside` keep the order of the events and have fresh indexes; `set_aside`
-    has the further column `reason` ("unknown_user", "unknown_item", "unknown_both"). `counts`
-    has these three, which exclude each other, then `known`, `events`, `scored`, `set_aside`.
+    has the further column `reason`, one of REASONS. `counts` has these three, which exclude each
+    other, then `known`, `events`, `scored`, `set_aside`.
     """
 
     to_score: pd.DataFrame
@@ -30,14 +31,13 @@ class Admission:
 
 
 def admit(events: pd.DataFrame, space: FeatureSpace, policy: str) -> Admission:
-    """Apply the policy for unknown ids.
+    """Apply the policy for users and items without a training event.
 
     `score`: every event is scored, from what is known of it (an unknown side adds nothing, so a
     new user's films are scored by the bias and what the film has). `exclude`: events with an
     unknown id are set aside, out of the channel and the metrics. `fail`: they are an error.
 
-    Raises ConfigurationError for any other policy, DataError for `fail` and when `exclude`
-    leaves nothing.
+    Raises ConfigurationError for any other policy, DataError for `fail`.
     """
     if policy not in POLICIES:
         raise ConfigurationError(
@@ -53,13 +53,7 @@ def admit(events: pd.DataFrame, space: FeatureSpace, policy: str) -> Admission:
     kept = known if policy == "exclude" else np.ones_like(known)
     to_score = events[kept].reset_index(drop=True)
     set_aside = events.assign(reason=reason)[~kept].reset_index(drop=True)
-    if to_score.empty:
-        raise DataError(
-            f"unknown_ids=exclude leaves none of {len(events):,} events: no user and item of "
-            "theirs is in the training part. Set as_of to a later moment, or unknown_ids=score."
-        )
-    names = ("unknown_user", "unknown_item", "unknown_both", "known")
-    counts = {name: int(np.count_nonzero(reason == name)) for name in names}
+    counts = {name: int(np.count_nonzero(reason == name)) for name in (*REASONS, "known")}
     counts |= {"events": len(events), "scored": len(to_score), "set_aside": len(set_aside)}
     return Admission(to_score, set_aside, counts)
 
@@ -67,7 +61,7 @@ def admit(events: pd.DataFrame, space: FeatureSpace, policy: str) -> Admission:
 def _complaint(events: pd.DataFrame, known: NDArray[np.bool_]) -> str:
     rows = np.flatnonzero(~known)
     listed = [
-        f"row {row + 1} (user {events['user_id'].iloc[row]}, item {events['item_id'].iloc[row]})"
+        f"user {events['user_id'].iloc[row]} with item {events['item_id'].iloc[row]}"
         for row in rows[:_LISTED]
     ]
     more = f" and {len(rows) - _LISTED:,} more" if len(rows) > _LISTED else ""

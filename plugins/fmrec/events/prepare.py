@@ -222,12 +222,12 @@ class _Emission:
         with ThreadPoolExecutor(_THREADS) as pool:
             for found in pool.map(self._emit, self._intake.each()):
                 self._count(*found)
-        rows = {name: int(out.rows.sum()) for name, out in self._out.items()}
-        self._check(rows)
-        counts = self._intake.counts | {"seen": self._intake.events, "filtered": rows["filtered"]}
+        sizes = {name: int(out.rows.sum()) for name, out in self._out.items()}
+        self._check(sizes)
+        counts = self._intake.counts | {"seen": self._intake.events, "filtered": sizes["filtered"]}
         if self._choices.negatives:
             counts["negatives_missing"] = self._missing
-        return Prepared(self._facts(), counts, rows, self._out, self._choices.shard_rows)
+        return Prepared(self._facts(), counts, sizes, self._out, self._choices.shard_rows)
 
     def _emit(self, bucket: int) -> tuple[Rows, NDArray[np.int32], int]:
         rows = self._intake.read(bucket)

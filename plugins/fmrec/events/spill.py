@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class Spill:
             return np.empty(0, self._dtype)
         return np.fromfile(self._file(bucket), self._dtype)
 
-    def column(self, bucket: int, name: str) -> NDArray[np.generic]:
+    def column(self, bucket: int, name: str) -> NDArray[Any]:
         """One field of the rows of a bucket, without the others."""
         if not self.rows[bucket]:
             return np.empty(0, self._dtype)[name]

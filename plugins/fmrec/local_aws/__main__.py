@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fmrec.errors import FmrecError
-from fmrec.local_aws.algorithms import BUILT_IN, Algorithms
+from fmrec.local_aws.algorithms import IMAGES, Algorithms
 from fmrec.local_aws.loopback import is_loopback
 from fmrec.local_aws.server import LocalAws
 
@@ -19,7 +19,7 @@ from fmrec.local_aws.server import LocalAws
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    algorithms: Algorithms = BUILT_IN,
+    algorithms: Algorithms = IMAGES,
     stop_grace: float = 120,
 ) -> int:
     """Serve until SIGTERM, SIGINT or the parent's end; return the exit code.

@@ -70,13 +70,18 @@ def _factorization_machines_metrics() -> tuple[Metric, ...]:
     )
 
 
-BUILT_IN: Algorithms = MappingProxyType(
+IMAGES: Algorithms = MappingProxyType(
     {
         "factorization-machines": Algorithm(
             train=(sys.executable, "-m", "fmrec.fm", "train"),
             serve=(sys.executable, "-m", "fmrec.fm", "serve"),
             built_in=True,
             metrics=_factorization_machines_metrics(),
+            batch_accept="application/jsonlines",
+        ),
+        "fmrec-fm": Algorithm(  # the project's own image
+            train=(sys.executable, "-m", "fmrec.fm", "train"),
+            serve=(sys.executable, "-m", "fmrec.fm", "serve"),
             batch_accept="application/jsonlines",
         ),
     }

@@ -30,12 +30,17 @@ class Deployment:
     )
     region: str = _variable("AWS_DEFAULT_REGION", "us-east-1", "AWS region.")
     data_dir: Path | None = _variable(
-        "FMREC_DATA_DIR", None, "Folder where archives (ml-100k.zip) are looked for first."
+        "FMREC_DATA_DIR",
+        None,
+        "Folder where archives (ml-100k.zip, ml-32m.zip …) are looked for first.",
     )
     cache_dir: Path = _variable(
         "FMREC_CACHE_DIR",
         Path("~/.cache/fmrec"),
         "Folder for downloaded and generated archives.",
+    )
+    image_uri: str | None = _variable(
+        "FMREC_IMAGE_URI", None, "Image of fmrec's own algorithm, for Param image `fmrec`."
     )
     poll_seconds: int = _variable(
         "FMREC_POLL_SECONDS", 30, "Seconds between two looks at a running SageMaker job."
@@ -63,7 +68,7 @@ class Deployment:
                         f"environment variable {name}: {text!r} is not a whole number of at least 1"
                     )
                 given[each.name] = int(text)
-            elif hints[each.name] is str:
+            elif hints[each.name] in (str, str | None):
                 given[each.name] = text.strip("/") if each.name == "prefix" else text
             else:
                 given[each.name] = _expanded(name, Path(text))

@@ -8,9 +8,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fmrec.errors import ConfigurationError
+from fmrec.settings.defaults import LIKE_DEFAULTS, RANKING_DEFAULTS, RATING_DEFAULTS
 from fmrec.settings.fields import checked, default_of, setting, value_type
 
-SPLITS = ("time", "ua", "ub", "u1", "u2", "u3", "u4", "u5")
+ARCHIVES = (
+    "ml-100k",
+    "ml-latest-small",
+    "ml-1m",
+    "ml-10m",
+    "ml-20m",
+    "ml-25m",
+    "ml-32m",
+    "sample",
+)
+SPLITS = ("time", "random", "leave-last-k", "u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +32,23 @@ class RunSettings:
         "ml-100k",
         "Data",
         "Source of ratings",
-        "MovieLens 100K, or `sample`: generated ratings of the same shape, needing no download.",
-        enum=["ml-100k", "sample"],
+        "An archive of MovieLens; `sample`: generated ratings of the shape of ml-100k, needing no "
+        "download; `landing`: your own ratings, landed by day (docs/landing.md).",
+        enum=[*ARCHIVES, "landing"],
+    )
+    base: str = setting(
+        "none",
+        "Data",
+        "Archive below the landing zone",
+        "Source `landing`: the archive that landed ratings are added to.",
+        enum=["none", *ARCHIVES],
     )
     split: str = setting(
         "time",
         "Data",
         "Split",
-        "`time`: train, validation and test in time order. The others are the source's own files.",
+        "`time`: train, validation and test in time order; `random`: the same shares of each "
+        "user; `leave-last-k`: each user's latest events; the others are the source's own files.",
         enum=list(SPLITS),
     )
     as_of: str | None = setting(
@@ -43,7 +63,7 @@ class RunSettings:
         0.1,
         "Data",
         "Validation fraction",
-        "Split `time`: the share of events, after the training ones, that the job reports on.",
+        "Splits `time` and `random`: the share of events that the job reports on.",
         minimum=0.0,
         maximum=0.5,
     )
@@ -51,9 +71,31 @@ class RunSettings:
         0.1,
         "Data",
         "Test fraction",
-        "Split `time`: the share of events, the latest ones, that the model is judged by.",
+        "Splits `time` and `random`: the share of events that the model is judged by.",
         exclusiveMinimum=0.0,
         maximum=0.5,
+    )
+    leave_last: int = setting(
+        1,
+        "Data",
+        "Events left for the test",
+        "Split `leave-last-k`: k, the events of each user that the model is judged by; the k "
+        "before them are those that the job reports on.",
+        minimum=1,
+    )
+    min_user_ratings: int = setting(
+        1,
+        "Data",
+        "Fewest ratings of a user",
+        "Training events of users with fewer are left out, until none is (k-core); counted.",
+        minimum=1,
+    )
+    min_item_ratings: int = setting(
+        1,
+        "Data",
+        "Fewest ratings of a film",
+        "Training events of films with fewer are left out, until none is (k-core); counted.",
+        minimum=1,
     )
     unknown_ids: str = setting(
         "score",
@@ -74,23 +116,77 @@ class RunSettings:
         1,
         "Data",
         "Seed",
-        "For the order of the training rows and the resampling in the report.",
+        "For the order of the rows, random splits, sampled films, and the resampling in the "
+        "report.",
         minimum=0,
         maximum=2**31 - 1,
+    )
+    max_refused: float = setting(
+        0.05,
+        "Data quality",
+        "Largest share refused",
+        "A new landing day of which a larger share of rows or files is refused fails the run; so "
+        "does an archive.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_day_ratio: float = setting(
+        20.0,
+        "Data quality",
+        "Largest landing day",
+        "A new landing day with more than so many times the median of the days before fails the "
+        "run.",
+        exclusiveMinimum=0.0,
+    )
+    max_drift: float = setting(
+        0.5,
+        "Data quality",
+        "Largest drift",
+        "A new landing day whose stars differ more from those of the days before fails the run "
+        "(total variation distance, 0 to 1).",
+        minimum=0.0,
+        maximum=1.0,
     )
     objective: str = setting(
         "rating",
         "Model",
         "Objective",
-        "`rating`: predict the stars (regressor). `like`: predict rating >= 4 (binary classifier).",
-        enum=["rating", "like"],
+        "`rating`: predict the stars (regressor). `like`: predict rating >= 4 (binary "
+        "classifier). `ranking`: lists of films (built-in image: a classifier of likes and "
+        "sampled unseen films; own image: graded ratings).",
+        enum=["rating", "like", "ranking"],
     )
     features: str = setting(
         "ids",
         "Model",
         "Features",
-        "Columns of the design matrix: `ids` is one column for each user and each film.",
-        enum=["ids"],
+        "Columns of the design matrix: `ids` users and films; `side` also what is known of them; "
+        "`history` ids, who rated what, and the film before; `full` all (docs/data.md).",
+        enum=["ids", "side", "history", "full"],
+    )
+    history_length: int = setting(
+        30,
+        "Model",
+        "Length of histories",
+        "Features `history` and `full`: the latest so many films of a user, and users of a film.",
+        minimum=1,
+        maximum=10_000,
+    )
+    negative_ratio: int = setting(
+        16,
+        "Model",
+        "Unseen films for each like",
+        "Objective `ranking`, built-in image: so many are sampled.",
+        minimum=1,
+        maximum=1_000,
+    )
+    negative_exponent: float = setting(
+        0.5,
+        "Model",
+        "Popularity of unseen films",
+        "They are sampled in proportion to their ratings to this power: 0 all alike, 1 as popular.",
+        minimum=0.0,
+        maximum=2.0,
     )
     solver: str = setting(
         "adam",
@@ -103,8 +199,9 @@ class RunSettings:
         "built-in",
         "Model",
         "Image",
-        "The algorithm's container: SageMaker's built-in Factorization Machines.",
-        enum=["built-in"],
+        "The algorithm's container: SageMaker's built-in Factorization Machines, or `fmrec`, this "
+        "project's own (on AWS the image that FMREC_IMAGE_URI names).",
+        enum=["built-in", "fmrec"],
     )
     num_factors: int | None = setting(
         None,
@@ -187,10 +284,32 @@ class RunSettings:
             raise ConfigurationError(
                 "validation_fraction + test_fraction leave no training events: lower one of them"
             )
+        if settings.source == "landing" and settings.split not in SPLITS[:3]:
+            raise ConfigurationError(
+                f"parameter split: {settings.split!r} needs an archive that comes in such files; "
+                f"source 'landing' takes {', '.join(SPLITS[:3])}"
+            )
+        if settings.source != "landing" and settings.base != "none":
+            raise ConfigurationError(
+                f"parameter base: {settings.base!r} goes with source 'landing' alone; the source "
+                f"is {settings.source!r}"
+            )
         if settings.as_of is not None:
             # A Param takes the full form alone; a person may write just the day.
             return replace(settings, as_of=parse_instant(settings.as_of).isoformat())
         return settings
+
+    @property
+    def samples_negatives(self) -> bool:
+        """Whether unseen films are sampled: what the built-in image needs to learn a ranking."""
+        return self.objective == "ranking" and self.image == "built-in"
+
+    @property
+    def archive(self) -> str | None:
+        """The archive that the run reads, if any: the source, or what lies below the landings."""
+        if self.source != "landing":
+            return self.source
+        return None if self.base == "none" else self.base
 
     def hyperparameters(self) -> dict[str, str]:
         """The algorithm's hyperparameters, as SageMaker takes them: text to text.
@@ -201,40 +320,16 @@ class RunSettings:
         predictor, defaults = {
             "rating": ("regressor", RATING_DEFAULTS),
             "like": ("binary_classifier", LIKE_DEFAULTS),
+            "ranking": ("binary_classifier", RANKING_DEFAULTS),
         }[self.objective]
+        if self.objective == "ranking" and not self.samples_negatives:
+            predictor = "regressor"  # of graded ratings
         given = {name: getattr(self, name) for name in defaults}
         chosen = {
             name: default if given[name] is None else given[name]
             for name, default in defaults.items()
         }
         return {"predictor_type": predictor} | {name: str(value) for name, value in chosen.items()}
-
-
-# Chosen on inner splits of training files only, by tools/choose_hyperparameters.py.
-RATING_DEFAULTS: dict[str, float | int] = {
-    "num_factors": 32,
-    "epochs": 59,
-    "mini_batch_size": 200,
-    "bias_lr": 0.0037,
-    "linear_lr": 0.0016,
-    "factors_lr": 0.0013,
-    "bias_wd": 0.0,
-    "linear_wd": 0.000088,
-    "factors_wd": 0.00079,
-    "factors_init_sigma": 0.13,
-}
-LIKE_DEFAULTS: dict[str, float | int] = {
-    "num_factors": 8,
-    "epochs": 22,
-    "mini_batch_size": 500,
-    "bias_lr": 0.031,
-    "linear_lr": 0.0051,
-    "factors_lr": 0.00072,
-    "bias_wd": 0.0,
-    "linear_wd": 0.00001,
-    "factors_wd": 0.000052,
-    "factors_init_sigma": 0.0054,
-}
 
 
 def parse_instant(text: str) -> datetime:

@@ -18,11 +18,14 @@ from botocore.exceptions import ClientError
 from numpy.typing import NDArray
 
 from fmrec import __version__, predictions, topn
-from fmrec.evaluation import learning_curve, page, table
+from fmrec.evaluation import learning_curve, page, ranking, table
 from fmrec.evaluation import report as reports
+from fmrec.events.prepare import EXAMPLES
+from fmrec.events.window import as_seconds
 from fmrec.fm import artifact
+from fmrec.fm.model import Model
 from fmrec.layout import Run, split_uri
-from fmrec.steps.xcom import Xcom, feature_space
+from fmrec.steps.xcom import Xcom, design_of, events_of, without
 from fmrec.store import Store
 
 if TYPE_CHECKING:
@@ -50,7 +53,11 @@ def evaluate(
     """Set the predictions beside what happened and beside the baselines; write the report."""
     this = Run.from_xcom(run)
     store = Store(s3, this.layout.bucket)
-    rated = {name: store.get_table(each["key"]) for name, each in parts["parts"].items()}
+    rated = {
+        name: events_of(each, store) for name, each in parts["parts"].items() if name != EXAMPLES
+    }
+    lists = _Lists(this, tables, parts, training, rated, store)
+    refused = tables["refused_by_check"]
     report = reports.build(
         run=_run_facts(this, tables, channels),
         train=rated["train"],
@@ -58,11 +65,19 @@ def evaluate(
         scores=_scores(channels, transform, store),
         learning_curve=learning_curve.parse(_log_lines(logs, training["name"])),
         jobs=[
-            {"kind": "training", **_without(training, "artifact", "metrics")},
-            {"kind": "batch transform", **_without(transform, "output")},
+            {"kind": "training", **without(training, "artifact", "metrics")},
+            {"kind": "batch transform", **without(transform, "output")},
         ],
-        counts=parts["counts"] | {"validation": parts["parts"]["validation"]["rows"]},
-        recommendations=_recommendations(rated, tables, parts, training, store),
+        counts=without(parts["counts"], "seen", "negatives_missing")
+        | {
+            "validation": parts["parts"]["validation"]["rows"],
+            "refused": sum(refused.values()),
+            "erased": tables["erased"],
+        },
+        ranked=lists.ranked() if this.settings.objective == "ranking" else None,
+        data_notes=tables["notes"],
+        refused_by_check=refused,
+        recommendations=lists.recommendations(),
     )
     texts = {"report.json": reports.to_json(report), "report.html": page.render(report)}
     files = {name: this.layout.report(name) for name in (*texts, "manifest.json")}
@@ -76,10 +91,6 @@ def evaluate(
     return {"files": files, "metrics": report["metrics"], "verdict": report["verdict"]}
 
 
-def _without(values: Xcom, *names: str) -> Xcom:
-    return {name: value for name, value in values.items() if name not in names}
-
-
 def _run_facts(run: Run, tables: Xcom, channels: Xcom) -> Xcom:
     """What the report says of the run itself."""
     return {
@@ -90,6 +101,7 @@ def _run_facts(run: Run, tables: Xcom, channels: Xcom) -> Xcom:
         "as_of": run.as_of.isoformat(),
         "source_note": tables["origin"]["sentence"],
         "generated": tables["origin"]["generated"],
+        "rating_scale": [tables["origin"]["scale"][end] for end in ("low", "high")],
         "watched": channels["watched"],
         "feature_dim": channels["feature_dim"],
         "fmrec": __version__,
@@ -118,21 +130,52 @@ def _log_lines(logs: CloudWatchLogsClient, job: str) -> Iterator[str]:
         log.warning("No learning curve: the log of %s cannot be read (%s)", job, error)
 
 
-def _recommendations(
-    rated: Mapping[str, pd.DataFrame], tables: Xcom, parts: Xcom, training: Xcom, store: Store
-) -> Xcom:
-    """Ten films for the user of the latest training event, none that the run saw a rating of."""
-    space = feature_space(parts, store)
+class _Lists:
+    """Films that the model puts first, among those its users have not rated."""
+
+    def __init__(
+        self,
+        run: Run,
+        tables: Xcom,
+        parts: Xcom,
+        training: Xcom,
+        rated: Mapping[str, pd.DataFrame],
+        store: Store,
+    ) -> None:
+        self._rated, self._at = rated, as_seconds(run.as_of)
+        self._design = design_of(run, tables, parts, store)
+        self._model = _model(training, store)
+        self._items = store.get_table(tables["keys"]["items"]).to_pandas()
+
+    def recommendations(self) -> Xcom:
+        """Ten films for the user of the latest training event, none that the run saw rated."""
+        latest = self._rated["train"].sort_values("timestamp", kind="stable")
+        user = int(latest["user_id"].iloc[-1])
+        seen = self._seen(*self._rated)
+        rows = topn.recommend(
+            self._model, self._design, seen, self._items, user, _RECOMMENDED, at=self._at
+        )
+        return {"user_id": user, "items": rows}
+
+    def ranked(self) -> ranking.Ranked:
+        """The lists that the report judges."""
+        users = ranking.judged_users(self._rated["train"], self._rated["test"])
+        seen = self._seen("train", "validation")
+        items, _ = topn.best(self._model, self._design, users, seen, ranking.LENGTH, at=self._at)
+        return ranking.Ranked(users, items, seen)
+
+    def _seen(self, *parts: str) -> pd.DataFrame:
+        return pd.concat(
+            [self._rated[part][["user_id", "item_id"]] for part in parts], ignore_index=True
+        )
+
+
+def _model(training: Xcom, store: Store) -> Model:
     _, key = split_uri(training["artifact"])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, artifact.ARCHIVE)
         file.write_bytes(store.get(key))
-        model = artifact.load(file)
-    items = store.get_table(tables["keys"]["items"])
-    user = int(rated["train"].sort_values("timestamp", kind="stable")["user_id"].iloc[-1])
-    seen = pd.concat([each[["user_id", "item_id"]] for each in rated.values()])
-    rows = topn.recommend(model, space, seen, items, user, _RECOMMENDED)
-    return {"user_id": user, "items": rows}
+        return artifact.load(file)
 
 
 def _manifest(
@@ -151,6 +194,9 @@ def _manifest(
         "id_map": parts["id_map"],
         "events": parts["parts"],
         "counts": parts["counts"],
+        "refused": tables["refused_by_check"],
+        "erased": {"ratings": tables["erased"], "list": tables["erasure"]},
+        "tables": tables["keys"],
         "recordio": channels["files"],
         "jobs": {"training": training, "transform": transform},
         "versions": {

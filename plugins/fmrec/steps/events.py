@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import TYPE_CHECKING
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 
-from fmrec import events as event
+from fmrec.errors import DataError
+from fmrec.events.policy import REASONS, admit
+from fmrec.events.prepare import EXAMPLES, Choices, Prepared, prepare
+from fmrec.events.space import FeatureSpace
+from fmrec.events.window import as_seconds
 from fmrec.layout import Run
+from fmrec.steps import source_tables
 from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
 
@@ -17,63 +27,127 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# About 64 MB of RecordIO: 2 values in a row, or what histories add.
+_ROWS_OF_IDS = 1_000_000
+_ROWS = 100_000
+
 
 def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
     """Cut at the run's moment, split, decide what happens to unknown ids, fix the columns."""
     this = Run.from_xcom(run)
     chosen, layout = this.settings, this.layout
     store = Store(s3, layout.bucket)
-    seen = event.before(store.get_table(tables["keys"]["ratings"]), this.as_of)
-    split = event.divide(
-        seen,
-        chosen.split,
+    indexes = json.loads(store.get(tables["keys"]["sources"]))["indexes"]
+    with tempfile.TemporaryDirectory(prefix="fmrec-events-") as folder:
+        ratings = source_tables.ratings_of(store, indexes)
+        prepared = prepare(ratings, _choices(this), Path(folder, "work"))
+        space = FeatureSpace.from_facts(
+            prepared.facts,
+            store.get_table(tables["keys"]["users"]),
+            store.get_table(tables["keys"]["items"]),
+            preset=chosen.features,
+        )
+        writer = _Writer(this, store)
+        for name in ("train", EXAMPLES, "validation"):
+            writer.write(name, prepared)
+        tested = writer.write_tested(prepared, space)
+    store.put(layout.id_map, space.to_bytes())
+    columns = pa.Table.from_pandas(space.columns(), preserve_index=False)
+    store.put_table(layout.columns, columns)
+    store.put(layout.facts, prepared.facts.to_bytes())
+    parts = writer.parts
+    log.info("Rows: %s", ", ".join(f"{name} {each['rows']:,}" for name, each in parts.items()))
+    counts = prepared.counts | {"test": prepared.rows["test"]} | tested
+    if EXAMPLES in parts:
+        counts["negatives"] = parts[EXAMPLES]["rows"] - writer.likes
+    return {
+        "parts": parts,
+        "counts": counts,
+        "id_map": {"key": layout.id_map, "sha256": space.sha256},
+        "facts": {"key": layout.facts},
+        "columns": {"key": layout.columns, "number": space.dimension},
+    }
+
+
+def _choices(run: Run) -> Choices:
+    chosen = run.settings
+    histories = chosen.features in ("history", "full")
+    return Choices(
+        as_of=as_seconds(run.as_of),
+        split=chosen.split,
         validation_fraction=chosen.validation_fraction,
         test_fraction=chosen.test_fraction,
+        leave_last=chosen.leave_last,
+        user_least=chosen.min_user_ratings,
+        item_least=chosen.min_item_ratings,
+        order=chosen.order,
+        seed=chosen.seed,
+        history_length=chosen.history_length if histories else 0,
+        negatives=chosen.negative_ratio if chosen.samples_negatives else 0,
+        negative_exponent=chosen.negative_exponent,
+        shard_rows=_ROWS_OF_IDS if chosen.features == "ids" else _ROWS,
     )
-    space = event.FeatureSpace.from_events(split.train)
-    tested = event.admit(split.test, space, chosen.unknown_ids)
-    parts = {
-        "train": event.arrange(split.train, order=chosen.order, seed=chosen.seed),
-        "validation": split.validation,
-        "test": tested.to_score,
-        "set-aside": tested.set_aside,
-    }
-    summary = {
-        name: {
-            "key": layout.events(name),
-            "rows": len(rows),
-            "sha256": store.put_table(layout.events(name), rows),
-            **_window(rows),
-        }
-        for name, rows in parts.items()
-    }
-    store.put(layout.id_map, space.to_bytes())
-    log.info("Rows: %s", ", ".join(f"{name} {each['rows']:,}" for name, each in summary.items()))
-    return {
-        "parts": summary,
-        "counts": {
-            "ratings_seen": len(seen),
-            "validation_unknown": _unknown(split.validation, space),
-            "test": tested.counts["events"],
-            **{
-                name: tested.counts[name]
-                for name in ("unknown_user", "unknown_item", "unknown_both", "set_aside")
-            },
-        },
-        "id_map": {"key": layout.id_map, "sha256": space.sha256},
-    }
 
 
-def _unknown(rows: pd.DataFrame, space: event.FeatureSpace) -> int:
-    """How many of the validation events have an unknown id; they stay in their channel."""
-    return int((~(space.knows_user(rows) & space.knows_item(rows))).sum())
+class _Writer:
+    """Writes events file by file, and keeps what is to be said of each part."""
+
+    def __init__(self, run: Run, store: Store) -> None:
+        self._layout, self._store, self._policy = run.layout, store, run.settings.unknown_ids
+        self.parts: dict[str, dict[str, Any]] = {}
+        self.likes = 0
+
+    def write(self, name: str, prepared: Prepared) -> None:
+        """Write all events of a part, if the run has it."""
+        for shard in prepared.shards(name):
+            table = shard()
+            if name == EXAMPLES:
+                self.likes += int(table["label"].to_numpy().sum())
+            self._add(name, table)
+        if name != EXAMPLES:
+            self._part(name)
+
+    def write_tested(self, prepared: Prepared, space: FeatureSpace) -> dict[str, int]:
+        """Write the test events that are to be scored, and aside those that are not."""
+        counts: Counter[str] = Counter(dict.fromkeys((*REASONS, "set_aside"), 0))
+        for shard in prepared.shards("test"):
+            table = shard()
+            found = admit(table.to_pandas(), space, self._policy)
+            counts.update(found.counts)
+            self._add("test", _table(found.to_score, table.schema))
+            aside = table.schema.append(pa.field("reason", pa.string()))
+            self._add("set-aside", _table(found.set_aside, aside))
+        for shard in prepared.shards("filtered"):
+            table = shard()
+            reason = pa.array(["too_few_ratings"] * table.num_rows, pa.string())
+            self._add("set-aside", table.append_column("reason", reason))
+        for name in ("test", "set-aside"):
+            self._part(name)
+        if not self.parts["test"]["rows"]:
+            raise DataError(
+                f"unknown_ids=exclude leaves none of {counts['set_aside']:,} events: no user and "
+                "item of theirs is in the training part. Set as_of to a later moment, or "
+                "unknown_ids=score."
+            )
+        return {name: counts[name] for name in (*REASONS, "set_aside")}
+
+    def _add(self, name: str, table: pa.Table) -> None:
+        if not table.num_rows:
+            return
+        part = self._part(name)
+        key = self._layout.events(name, len(part["files"]))
+        digest = self._store.put_table(key, table)
+        part["files"].append({"key": key, "rows": table.num_rows, "sha256": digest})
+        part["rows"] += table.num_rows
+        times = table["timestamp"].to_numpy()
+        ends = [part["first"], part["last"], int(times.min()), int(times.max())]
+        known = [each for each in ends if each is not None]
+        part["first"], part["last"] = min(known), max(known)
+
+    def _part(self, name: str) -> dict[str, Any]:
+        nothing = {"files": [], "rows": 0, "first": None, "last": None}
+        return self.parts.setdefault(name, nothing)
 
 
-def _window(rows: pd.DataFrame) -> dict[str, int | None]:
-    """The first and the last timestamp of some events."""
-    times = rows["timestamp"]
-    empty = rows.empty
-    return {
-        "first": None if empty else int(times.min()),
-        "last": None if empty else int(times.max()),
-    }
+def _table(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pandas(frame, schema=schema, preserve_index=False)

@@ -4,13 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-from fmrec.events import FeatureSpace
+import pandas as pd
+
+from fmrec.events.design import Design
+from fmrec.events.facts import Facts
+from fmrec.events.space import FeatureSpace
+from fmrec.layout import Run
 from fmrec.store import Store
 
 Xcom = dict[str, Any]
 
 
-def feature_space(parts: Xcom, store: Store) -> FeatureSpace:
-    """The run's feature space; `parts` is what the events step returned."""
-    id_map = parts["id_map"]
-    return FeatureSpace.from_bytes(store.get(id_map["key"]), sha256=id_map["sha256"])
+def without(values: Xcom, *names: str) -> Xcom:
+    """A mapping without some of its keys."""
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def design_of(run: Run, tables: Xcom, parts: Xcom, store: Store) -> Design:
+    """The run's design matrix; `tables` and `parts` are what ingest and events returned."""
+    id_map, facts = parts["id_map"], parts["facts"]
+    return Design(
+        FeatureSpace.from_bytes(store.get(id_map["key"]), sha256=id_map["sha256"]),
+        Facts.from_bytes(store.get(facts["key"])),
+        store.get_table(tables["keys"]["users"]),
+        store.get_table(tables["keys"]["items"]),
+        history_length=run.settings.history_length,
+        graded=is_graded(run),
+    )
+
+
+def is_graded(run: Run) -> bool:
+    """Whether the run learns graded ratings: a ranking by an image that takes them."""
+    return run.settings.objective == "ranking" and not run.settings.samples_negatives
+
+
+def events_of(part: Xcom, store: Store) -> pd.DataFrame:
+    """All events of a part, in order, as one frame; `part` is an entry of the events step's."""
+    tables = [store.get_table(each["key"]).to_pandas() for each in part["files"]]
+    columns = ["user_id", "item_id", "rating", "timestamp"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
