@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
@@ -49,11 +50,12 @@ class World:
         x["run"] = plan(run_id, AS_OF, settings, self.deployment)
         x["tables"] = ingest(x["run"], self.s3, self.deployment)
         x["parts"] = events(x["run"], x["tables"], self.s3)
-        x["channels"] = recordio(x["run"], x["parts"], self.s3)
+        x["channels"] = recordio(x["run"], x["tables"], x["parts"], self.s3)
         return self
 
     def table(self, part: str) -> pd.DataFrame:
-        return self.store.get_table(self.xcom["parts"]["parts"][part]["key"])
+        files = self.xcom["parts"]["parts"][part]["files"]
+        return pd.concat([self.store.get_table(each["key"]).to_pandas() for each in files])
 
     def records(self, part: str) -> codec.Records:
         files = self.xcom["channels"]["files"][part]
@@ -95,6 +97,10 @@ class World:
         return json.loads(self.store.get(self.xcom["report"]["files"][name]))
 
 
+def sums(parts: Any) -> list[str]:
+    return [file["sha256"] for part in parts["parts"].values() for file in part["files"]]
+
+
 def log_of(*lines: str) -> Any:
     pages = [{"events": [{"message": line} for line in lines]}]
     return SimpleNamespace(
@@ -129,7 +135,9 @@ def test_no_event_is_lost_or_from_later(world: World) -> None:
     world.prepare(unknown_ids="exclude")
     parts = {name: world.table(name) for name in world.xcom["parts"]["parts"]}
     every = pd.concat([each[["user_id", "item_id", "timestamp"]] for each in parts.values()])
-    seen = world.store.get_table(world.xcom["tables"]["keys"]["ratings"])
+    [index] = json.loads(world.store.get(world.xcom["tables"]["keys"]["sources"]))["indexes"]
+    [part] = index["ratings"]
+    seen = world.store.get_table(part["key"]).to_pandas()
     seen = seen[seen["timestamp"] < AS_OF.timestamp()]
     assert sorted(map(tuple, every.to_numpy())) == sorted(
         map(tuple, seen[["user_id", "item_id", "timestamp"]].to_numpy())
@@ -174,17 +182,16 @@ def test_other_settings_are_another_run(world: World) -> None:
     """An Airflow run can be repeated with another configuration, under the same run id."""
     one = world.prepare(seed=1).xcom["parts"]
     two = world.prepare(seed=2).xcom["parts"]
-    assert one["parts"]["train"]["key"] != two["parts"]["train"]["key"]
-    assert one["parts"]["train"]["sha256"] != two["parts"]["train"]["sha256"]
+    [a, b] = (each["parts"]["train"]["files"][0] for each in (one, two))
+    assert a["key"] != b["key"]
+    assert a["sha256"] != b["sha256"]
 
 
 def test_later_ratings_do_not_change_an_earlier_day(world: World) -> None:
     early = world.prepare("a", as_of="1997-11-01").xcom["parts"]
     world.prepare("b", as_of="1998-03-01")
     again = world.prepare("c", as_of="1997-11-01").xcom["parts"]
-    assert [each["sha256"] for each in early["parts"].values()] == [
-        each["sha256"] for each in again["parts"].values()
-    ]
+    assert sums(early) == sums(again)
 
 
 def test_an_empty_window_is_an_error(world: World) -> None:
@@ -194,9 +201,9 @@ def test_an_empty_window_is_an_error(world: World) -> None:
 
 def test_changed_events_under_a_finished_run_are_refused(world: World) -> None:
     world.prepare()
-    part = world.xcom["parts"]["parts"]["train"]["key"]
+    part = world.xcom["parts"]["parts"]["train"]["files"][0]["key"]
     world.store.delete(part)
-    world.store.put_table(part, pd.DataFrame({"user_id": [1]}))
+    world.store.put_table(part, pa.table({"user_id": [1]}))
     with pytest.raises(ConflictError, match="already holds something else"):
         events(world.xcom["run"], world.xcom["tables"], world.s3)
 
@@ -207,7 +214,7 @@ def test_an_altered_id_map_is_refused(world: World) -> None:
     metadata = world.s3.head_object(Bucket="fmrec", Key=key)["Metadata"]
     world.s3.put_object(Bucket="fmrec", Key=key, Body=b"{}", Metadata=metadata)
     with pytest.raises(StoreError, match="was altered"):
-        recordio(world.xcom["run"], world.xcom["parts"], world.s3)
+        recordio(world.xcom["run"], world.xcom["tables"], world.xcom["parts"], world.s3)
 
 
 def test_the_report_counts_everything_and_the_manifest_vouches_for_it(

@@ -94,11 +94,13 @@ class Prepared:
     def shards(self, part: str) -> list[Callable[[], pa.Table]]:
         """The events of a part, for each file to write a function that reads its table, once.
 
-        Tables are EVENTS, of examples with LABEL; none is empty. The files are about as large as
+        Tables are EVENTS, of examples with LABEL; none is empty. A part that was not made has none. The files are about as large as
         each other and a power of two in number, so that hosts can share them evenly. The
         functions may be called in several threads.
         """
-        out = self._out[part]
+        out = self._out.get(part)
+        if out is None:
+            return []
         groups = np.split(np.arange(out.rows.size), _files(self.rows[part], self._shard_rows, out))
         filled = [group for group in groups if out.rows[group].any()]
         return [functools.partial(self._shard, part, group) for group in filled]
@@ -224,7 +226,7 @@ class _Emission:
                 self._count(*found)
         sizes = {name: int(out.rows.sum()) for name, out in self._out.items()}
         self._check(sizes)
-        counts = self._intake.counts | {"seen": self._intake.events, "filtered": sizes["filtered"]}
+        counts = self._intake.counts | {"ratings_seen": self._intake.events, "filtered": sizes["filtered"]}
         if self._choices.negatives:
             counts["negatives_missing"] = self._missing
         return Prepared(self._facts(), counts, sizes, self._out, self._choices.shard_rows)

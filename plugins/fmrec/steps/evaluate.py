@@ -68,7 +68,7 @@ def evaluate(
             {"kind": "training", **without(training, "artifact", "metrics")},
             {"kind": "batch transform", **without(transform, "output")},
         ],
-        counts=without(parts["counts"], "seen", "negatives_missing")
+        counts=without(parts["counts"], "negatives_missing")
         | {
             "validation": parts["parts"]["validation"]["rows"],
             "refused": sum(refused.values()),

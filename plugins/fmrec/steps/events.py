@@ -49,7 +49,7 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
         )
         writer = _Writer(this, store)
         for name in ("train", EXAMPLES, "validation"):
-            writer.write(name, prepared)
+            writer.write(name, prepared, space)
         tested = writer.write_tested(prepared, space)
     store.put(layout.id_map, space.to_bytes())
     columns = pa.Table.from_pandas(space.columns(), preserve_index=False)
@@ -58,6 +58,7 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
     parts = writer.parts
     log.info("Rows: %s", ", ".join(f"{name} {each['rows']:,}" for name, each in parts.items()))
     counts = prepared.counts | {"test": prepared.rows["test"]} | tested
+    counts["validation_unknown"] = writer.unknown
     if EXAMPLES in parts:
         counts["negatives"] = parts[EXAMPLES]["rows"] - writer.likes
     return {
@@ -95,14 +96,18 @@ class _Writer:
     def __init__(self, run: Run, store: Store) -> None:
         self._layout, self._store, self._policy = run.layout, store, run.settings.unknown_ids
         self.parts: dict[str, dict[str, Any]] = {}
-        self.likes = 0
+        self.likes, self.unknown = 0, 0
 
-    def write(self, name: str, prepared: Prepared) -> None:
+    def write(self, name: str, prepared: Prepared, space: FeatureSpace) -> None:
         """Write all events of a part, if the run has it."""
         for shard in prepared.shards(name):
             table = shard()
             if name == EXAMPLES:
                 self.likes += int(table["label"].to_numpy().sum())
+            if name == "validation":  # they stay in their channel
+                rows = table.to_pandas()
+                known = space.knows_user(rows) & space.knows_item(rows)
+                self.unknown += int((~known).sum())
             self._add(name, table)
         if name != EXAMPLES:
             self._part(name)
