@@ -15,7 +15,7 @@ Rows = NDArray[np.void]
 def taken(rows: Rows, places: NDArray[np.integer]) -> Rows:
     """The rows at these places: what indexing gives, faster."""
     # As plain words, a row is copied at once and not field by field.
-    words = rows.view(np.uint64).reshape(rows.size, -1)
+    words = rows.view(np.uint64).reshape(rows.size, rows.itemsize // 8)
     found: Rows = np.take(words, places, axis=0).view(rows.dtype).reshape(-1)
     return found
 
