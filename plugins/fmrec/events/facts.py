@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmrec.errors import FormatError
+
+# What numpy and zipfile raise for bytes that are no such file, or no whole one.
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +81,7 @@ class Facts:
                 for side in ("rated", "raters")
             }
             return cls(**arrays)
-        except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise FormatError(
                 f"facts: not a file of fmrec's ({error}). Run the events step again."
             ) from error

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fmrec.errors import DataError
+from fmrec.errors import ConfigurationError, DataError
 from fmrec.events import splits
 from fmrec.events.facts import Facts
 from fmrec.events.histories import Latest, previous
@@ -94,8 +94,9 @@ class Prepared:
     def shards(self, part: str) -> list[Callable[[], pa.Table]]:
         """The events of a part, for each file to write a function that reads its table, once.
 
-        Tables are EVENTS, of examples with LABEL; none is empty. A part that was not made has none. The files are about as large as
-        each other and a power of two in number, so that hosts can share them evenly. The
+        Tables are EVENTS, of examples with LABEL; none is empty. A part that was not made has
+        none. Shuffled files are about as large as each other and a power of two in number, so that
+        hosts can share them evenly; in the order of the source they are as its ranges are. The
         functions may be called in several threads.
         """
         out = self._out.get(part)
@@ -176,6 +177,10 @@ def _divide(intake: Intake, choices: Choices) -> splits.Divide:
             intake.users.values,
             intake.items.values,
         )
+    if split != "time":
+        raise ConfigurationError(
+            f"split {split!r} is not known: choose one of {', '.join(splits.SPLITS)}."
+        )
     return splits.by_time(intake.times, choices.validation_fraction, choices.test_fraction)
 
 
@@ -226,7 +231,10 @@ class _Emission:
                 self._count(*found)
         sizes = {name: int(out.rows.sum()) for name, out in self._out.items()}
         self._check(sizes)
-        counts = self._intake.counts | {"ratings_seen": self._intake.events, "filtered": sizes["filtered"]}
+        counts = self._intake.counts | {
+            "ratings_seen": self._intake.events,
+            "filtered": sizes["filtered"],
+        }
         if self._choices.negatives:
             counts["negatives_missing"] = self._missing
         return Prepared(self._facts(), counts, sizes, self._out, self._choices.shard_rows)
@@ -258,7 +266,7 @@ class _Emission:
         """What the rows are written in order of."""
         if self._choices.order == "file":
             # Spread over all words, so that equal ranges of keys hold about as many rows.
-            return rows["row"].astype(np.uint64) * np.uint64(2**64 // self._intake.rows)
+            return rows["row"].astype(np.uint64) * np.uint64((2**64 - 1) // self._intake.rows)
         users, items = self._intake.users.values, self._intake.items.values
         return mixed(self._choices.seed, users[rows["user"]], items[rows["item"]], 0)
 
