@@ -47,7 +47,7 @@ def test_house_policy(bag: Any) -> None:
 def test_tasks_and_arrows(dag: Any) -> None:
     direct = {
         "plan": {"ingest", "events", "recordio", "train", "model", "score", "evaluate", "publish"},
-        "ingest": {"events", "evaluate"},
+        "ingest": {"events", "recordio", "evaluate"},
         "events": {"recordio", "evaluate"},
         "recordio": {"train", "score", "evaluate"},
         "train": {"model", "evaluate"},

@@ -10,17 +10,21 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from fmrec import events, ratings, settings
+from fmrec import ratings, settings
 from fmrec.cli.main import _parser
 from fmrec.errors import ConfigurationError
+from fmrec.events.encoders import PRESETS
+from fmrec.events.objectives import OBJECTIVES
+from fmrec.events.policy import POLICIES
+from fmrec.events.prepare import ORDERS
 from fmrec.settings import Deployment, RunSettings
 
 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"sources": "sample"}, r"unknown parameter 'sources'; the parameters are: source, split"),
-        ({"source": "netflix"}, r"source: 'netflix' is not allowed; it takes ml-100k, sample"),
+        ({"sources": "sample"}, r"unknown parameter 'sources'; the parameters are: source, base"),
+        ({"source": "netflix"}, r"source: 'netflix' is not allowed; it takes ml-100k, ml-latest"),
         ({"split": "u6"}, r"split: 'u6' is not allowed"),
         ({"epochs": 0}, r"epochs: 0 is not allowed; it takes a whole number at least 1"),
         ({"epochs": "ten"}, r"epochs: 'ten' is not a whole number"),
@@ -92,11 +96,13 @@ def test_every_setting_is_an_option() -> None:
 
 def test_choices_are_what_the_rooms_implement() -> None:
     made = settings.params({})
-    assert set(made["source"]["enum"]) == set(ratings.SOURCES)
+    assert set(made["source"]["enum"]) == {*ratings.SOURCES, "landing"}
+    assert set(made["base"]["enum"]) == {*ratings.SOURCES, "none"}
     assert set(made["split"]["enum"]) == set(ratings.SPLITS)
-    assert tuple(made["unknown_ids"]["enum"]) == events.POLICIES
-    assert tuple(made["order"]["enum"]) == events.ORDERS
-    assert tuple(made["objective"]["enum"]) == events.OBJECTIVES
+    assert tuple(made["unknown_ids"]["enum"]) == POLICIES
+    assert tuple(made["order"]["enum"]) == ORDERS
+    assert tuple(made["objective"]["enum"]) == OBJECTIVES
+    assert tuple(made["features"]["enum"]) == tuple(PRESETS)
 
 
 def test_the_environment_changes_a_default_and_is_checked() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import boto3
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from moto import mock_aws
 
@@ -72,25 +73,23 @@ def test_an_object_without_our_checksum_is_read(store: Store, client: Any) -> No
 
 
 def test_tables_come_back_as_they_were(store: Store) -> None:
-    table = pd.DataFrame({"user_id": [3, 1], "genres": [["a", "b"], []], "title": ["é", ""]})
+    table = pa.table({"user_id": [3, 1], "genres": [["a", "b"], []], "title": ["é", None]})
     store.put_table("t.parquet", table)
     back = store.get_table("t.parquet")
-    assert back["user_id"].tolist() == [3, 1]
-    assert [list(each) for each in back["genres"]] == [["a", "b"], []]
-    assert back["title"].tolist() == ["é", ""]
+    assert back.equals(table)
 
 
 def test_an_equal_table_may_be_put_again_whoever_wrote_it(store: Store, client: Any) -> None:
     """Another version of pandas or Arrow writes other bytes for the same table."""
-    table = pd.DataFrame({"user_id": [3, 1]})
+    table = pa.table({"user_id": [3, 1], "rating": [float("nan"), 1.0]})
     first = store.put_table("t.parquet", table)
     other = io.BytesIO()
-    table.to_parquet(other, index=False, compression="gzip")
+    pq.write_table(table, other, compression="gzip")
     client.put_object(Bucket="bbb", Key="t.parquet", Body=other.getvalue())
     second = store.put_table("t.parquet", table)
     assert second == hashlib.sha256(store.get("t.parquet")).hexdigest() != first
     with pytest.raises(ConflictError, match=r"t.parquet already holds something else"):
-        store.put_table("t.parquet", table + 1)
+        store.put_table("t.parquet", table.slice(1))
 
 
 def test_a_link_opens_without_keys(store: Store) -> None:

@@ -24,8 +24,10 @@ from fmrec.events.objectives import LIKED_FROM
 from fmrec.events.spill import Rows, Spill, taken
 from fmrec.events.splits import PARTS, TRAIN
 from fmrec.events.thinning import thin
+from fmrec.ratings import FOLD_SPLITS, SPLITS
 
 EXAMPLES = "examples"
+ORDERS = ("shuffled", "file")
 EVENTS = pa.schema(
     [
         ("user_id", pa.int64()),
@@ -140,6 +142,10 @@ def prepare(tables: Iterable[pa.Table], choices: Choices, folder: Path) -> Prepa
     Raises ConfigurationError for choices that do not fit, DataError when nothing is visible or a
     part that needs events would have none.
     """
+    if choices.order not in ORDERS:
+        raise ConfigurationError(
+            f"order {choices.order!r} is not known: choose one of {', '.join(ORDERS)}."
+        )
     intake = take_in(tables, choices.as_of, folder)
     divide = _divide(intake, choices)
     thinned = choices.user_least > 1 or choices.item_least > 1
@@ -164,7 +170,7 @@ def _power_of_two(least: float) -> int:
 
 def _divide(intake: Intake, choices: Choices) -> splits.Divide:
     split = choices.split
-    if split in splits.FOLDS:
+    if split in FOLD_SPLITS:
         return splits.ByFold(split)
     if split == "leave-last-k":
         return splits.LeaveLast(choices.leave_last)
@@ -179,7 +185,7 @@ def _divide(intake: Intake, choices: Choices) -> splits.Divide:
         )
     if split != "time":
         raise ConfigurationError(
-            f"split {split!r} is not known: choose one of {', '.join(splits.SPLITS)}."
+            f"split {split!r} is not known: choose one of {', '.join(SPLITS)}."
         )
     return splits.by_time(intake.times, choices.validation_fraction, choices.test_fraction)
 

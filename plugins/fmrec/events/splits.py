@@ -13,8 +13,6 @@ from fmrec.events.mixing import mixed
 from fmrec.events.spill import Rows
 
 DAY = 86_400
-FOLDS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
-SPLITS = ("time", "random", "leave-last-k", *FOLDS)
 TRAIN, VALIDATION, TEST, FILTERED = range(4)
 PARTS = ("train", "validation", "test", "filtered")
 
