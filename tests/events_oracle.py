@@ -143,11 +143,12 @@ class SlowDesign:
         preset: str,
         length: int,
         graded: bool,
+        leave_own_out: bool,
     ) -> None:
         self.users = {row["user_id"]: row for row in users}
         self.items = {row["item_id"]: row for row in items}
         self.features = OF_PRESET[preset]
-        self.length, self.graded = length, graded
+        self.length, self.graded, self.leave_own_out = length, graded, leave_own_out
         self.latest = latest_first(train)
         moment: dict[tuple[int, Any, str], int] = {}
         for row in visible.itertuples():
@@ -197,7 +198,7 @@ class SlowDesign:
         for feature, values in self.described(user_id, None).items():
             row |= {f"{feature}:{value}": 1.0 for value in values}
         films = [(e.item_id, e.rating) for e in self.latest if e.user_id == user_id]
-        if self.graded:
+        if self.leave_own_out:
             films = [pair for pair in films if pair[0] != without]
         films = films[: self.length]
         weights = [GRADES[rating] if self.graded else 1.0 for _, rating in films]
@@ -210,7 +211,7 @@ class SlowDesign:
         for feature, values in self.described(None, item_id).items():
             row |= {f"{feature}:{value}": 1.0 for value in values}
         raters = [e.user_id for e in self.latest if e.item_id == item_id]
-        if self.graded:
+        if self.leave_own_out:
             raters = [user for user in raters if user != without]
         raters = raters[: self.length]
         return row | {f"rated_by:{user}": 1 / math.sqrt(len(raters)) for user in raters}

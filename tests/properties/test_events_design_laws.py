@@ -78,7 +78,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def both(
-    world: dict[str, Any], preset: str, length: int, *, graded: bool
+    world: dict[str, Any], preset: str, length: int, *, graded: bool, leave_own_out: bool
 ) -> tuple[Design, SlowDesign, pd.DataFrame]:
     events = with_previous(world["events"], world["events"][world["trained"]])
     train = events[world["trained"]]
@@ -87,9 +87,10 @@ def both(
     items = pa.Table.from_pylist(world["items"], schema=ITEMS)
     space = FeatureSpace.from_facts(facts, users, items, preset=preset)
     space = FeatureSpace.from_bytes(space.to_bytes(), sha256=space.sha256)
-    design = Design(space, facts, users, items, history_length=length, graded=graded)
+    how = {"graded": graded, "leave_own_out": leave_own_out}
+    design = Design(space, facts, users, items, history_length=length, **how)
     slow = SlowDesign(
-        train, events, world["users"], world["items"], preset=preset, length=length, graded=graded
+        train, events, world["users"], world["items"], preset=preset, length=length, **how
     )
     return design, slow, events
 
@@ -109,11 +110,11 @@ lengths = st.integers(1, 6)
 
 
 @settings(deadline=None)  # the first example may compile
-@given(worlds(), presets, lengths, st.booleans())
+@given(worlds(), presets, lengths, st.booleans(), st.booleans())
 def test_the_matrix_is_what_a_slow_encoder_makes(
-    world: dict[str, Any], preset: str, length: int, graded: bool
+    world: dict[str, Any], preset: str, length: int, graded: bool, leave_own_out: bool
 ) -> None:
-    design, slow, events = both(world, preset, length, graded=graded)
+    design, slow, events = both(world, preset, length, graded=graded, leave_own_out=leave_own_out)
     assert design.space.names() == slow.names
     trained = [name for name, is_so in zip(slow.names, design.space.trained, strict=True) if is_so]
     assert set(trained) == slow.trained & set(slow.names)
@@ -125,11 +126,11 @@ def test_the_matrix_is_what_a_slow_encoder_makes(
 
 
 @settings(deadline=None)  # the first example may compile
-@given(worlds(), presets, lengths, st.booleans())
+@given(worlds(), presets, lengths, st.booleans(), st.booleans())
 def test_the_sides_are_what_a_slow_encoder_makes(
-    world: dict[str, Any], preset: str, length: int, graded: bool
+    world: dict[str, Any], preset: str, length: int, graded: bool, leave_own_out: bool
 ) -> None:
-    design, slow, events = both(world, preset, length, graded=graded)
+    design, slow, events = both(world, preset, length, graded=graded, leave_own_out=leave_own_out)
     described = [row["user_id"] for row in world["users"]]
     users = [*events["user_id"].tolist(), *described, 4, 10**9]
     at = int(events["timestamp"].max()) + DAY
@@ -139,11 +140,15 @@ def test_the_sides_are_what_a_slow_encoder_makes(
 
 
 @settings(deadline=None)  # the first example may compile
-@given(worlds(), presets, lengths)
-def test_a_row_is_the_sum_of_its_sides(world: dict[str, Any], preset: str, length: int) -> None:
-    design, _, events = both(world, preset, length, graded=False)
+@given(worlds(), presets, lengths, st.booleans(), st.booleans())
+def test_a_row_is_the_sum_of_its_sides(
+    world: dict[str, Any], preset: str, length: int, graded: bool, leave_own_out: bool
+) -> None:
+    design, _, events = both(world, preset, length, graded=graded, leave_own_out=leave_own_out)
     train = events[world["trained"]]
     at = START + 20 * DAY
+    if leave_own_out:  # of a pair in a history something is left out
+        events = events[~world["trained"]]
     later = with_previous(events.assign(timestamp=at).set_index(events.index + 1000), train)
     sides = design.user_side(later["user_id"].to_numpy(), at) + design.item_side(
         later["item_id"].to_numpy()
@@ -152,11 +157,11 @@ def test_a_row_is_the_sum_of_its_sides(world: dict[str, Any], preset: str, lengt
 
 
 @settings(deadline=None)  # the first example may compile
-@given(worlds(), presets, lengths, st.booleans(), st.integers(1, 9))
+@given(worlds(), presets, lengths, st.booleans(), st.booleans(), st.integers(1, 9))
 def test_rows_do_not_depend_on_the_chunk_they_come_in(
-    world: dict[str, Any], preset: str, length: int, graded: bool, size: int
+    world: dict[str, Any], preset: str, length: int, graded: bool, leave_own_out: bool, size: int
 ) -> None:
-    design, _, events = both(world, preset, length, graded=graded)
+    design, _, events = both(world, preset, length, graded=graded, leave_own_out=leave_own_out)
     whole = design.encode(events)
     for start in range(0, len(events), size):
         chunk = design.encode(events.iloc[start : start + size])

@@ -44,13 +44,23 @@ def table(ratings: list[Any]) -> pd.DataFrame:
     return found.assign(arrived=0)
 
 
-def made(preset: str, *, length: int = 2, graded: bool = False) -> Design:
+def made(
+    preset: str, *, length: int = 2, graded: bool = False, leave_own_out: bool = False
+) -> Design:
     events = with_previous(table(RATINGS), table(RATINGS[:TRAINED]))
     facts = slow_facts(events[:TRAINED], events, length)
     users = pa.Table.from_pylist(PEOPLE, schema=USERS)
     items = pa.Table.from_pylist(FILMS, schema=ITEMS)
     space = FeatureSpace.from_facts(facts, users, items, preset=preset)
-    return Design(space, facts, users, items, history_length=length, graded=graded)
+    return Design(
+        space,
+        facts,
+        users,
+        items,
+        history_length=length,
+        graded=graded,
+        leave_own_out=leave_own_out,
+    )
 
 
 def rows(design: Design, matrix: Any) -> list[dict[str, float]]:
@@ -97,8 +107,41 @@ def test_a_full_row_by_hand() -> None:
     }
 
 
-def test_a_graded_row_leaves_its_own_film_and_user_out() -> None:
+def test_a_row_may_leave_its_own_film_and_user_out() -> None:
+    design = made("history", leave_own_out=True)
+    # User 1's latest first: 30, 20, 10. Of those without the row's own film two are taken.
+    assert row(design, 1, 10) == {
+        "user:1": 1,
+        "item:10": 1,
+        "rated:30": 0.7071,
+        "rated:20": 0.7071,
+        "rated_by:2": 1,
+    }
+    assert row(design, 1, 30) == {
+        "user:1": 1,
+        "item:30": 1,
+        "rated:20": 0.7071,
+        "rated:10": 0.7071,
+    }
+    # A film that is not in the history: the latest two of the three are taken.
+    assert row(design, 1, 99) == {"user:1": 1, "rated:30": 0.7071, "rated:20": 0.7071}
+    # User 2 rated nothing else.
+    assert row(design, 2, 10) == {"user:2": 1, "item:10": 1, "rated_by:1": 1}
+
+
+def test_graded_films_weigh_their_stars() -> None:
     design = made("history", graded=True)
+    assert row(design, 1, 30) == {
+        "user:1": 1,
+        "item:30": 1,
+        "rated:30": 0.9285,
+        "rated:20": 0.3714,
+        "rated_by:1": 1,
+    }
+
+
+def test_a_graded_row_without_its_own_has_the_norm_of_the_others() -> None:
+    design = made("history", graded=True, leave_own_out=True)
     # User 1's latest first: 30 (3 stars, .5), 20 (1 star, .2), 10 (5 stars, 1).
     assert row(design, 1, 10) == {
         "user:1": 1,
@@ -128,8 +171,9 @@ def test_histories_are_the_latest_training_events() -> None:
 
 
 @pytest.mark.parametrize("graded", [False, True])
-def test_the_unknown_adds_nothing_but_what_a_table_tells(graded: bool) -> None:
-    design = made("full", graded=graded)
+@pytest.mark.parametrize("leave_own_out", [False, True])
+def test_the_unknown_adds_nothing_but_what_a_table_tells(graded: bool, leave_own_out: bool) -> None:
+    design = made("full", graded=graded, leave_own_out=leave_own_out)
     first = {"day:1970-01-05": 1, "weekday:Mon": 1}
     # User 3 has a column and no training event; film 40 likewise; previous:10 was trained on.
     assert row(design, 3, 40, MONDAY, 10) == first | {"gender:F": 1, "previous:10": 1}
@@ -158,8 +202,9 @@ def test_an_unknown_day_takes_the_latest_trained_day_before_it(at: int, names: s
     assert set(row(made("full"), 77, 77, at)) == names
 
 
-def test_the_sides_by_hand() -> None:
-    design = made("history", graded=True)
+@pytest.mark.parametrize("leave_own_out", [False, True])
+def test_the_sides_by_hand(leave_own_out: bool) -> None:
+    design = made("history", graded=True, leave_own_out=leave_own_out)
     assert rows(design, design.user_side(np.array([1, 3, 77]), MONDAY)) == [
         {"user:1": 1, "rated:30": 0.9285, "rated:20": 0.3714},
         {},
@@ -181,7 +226,7 @@ def test_ids_alone_need_neither_times_nor_tables() -> None:
     facts = ids_facts(range(1, 944), range(1, 1683))
     tables = USERS.empty_table(), ITEMS.empty_table()
     space = FeatureSpace.from_facts(facts, *tables, preset="ids")
-    design = Design(space, facts, *tables, history_length=5, graded=False)
+    design = Design(space, facts, *tables, history_length=5, graded=False, leave_own_out=True)
     matrix = design.encode(pd.DataFrame({"user_id": [1, 943], "item_id": [1, 1682]}))
     assert matrix.indices.tolist() == [0, 943, 942, 2624]
     assert matrix.data.tolist() == [1, 1, 1, 1]
@@ -201,11 +246,11 @@ def test_an_id_that_a_table_describes_twice_is_refused() -> None:
     films = ITEMS.empty_table()
     with pytest.raises(DataError, match="user 1 has 2 rows in the table of users"):
         space = FeatureSpace.from_facts(facts, twice, films, preset="side")
-        Design(space, facts, twice, films, history_length=5, graded=False)
+        Design(space, facts, twice, films, history_length=5, graded=False, leave_own_out=True)
 
 
 def test_threads_may_encode_at_once() -> None:
-    design = made("full", graded=True)
+    design = made("full", graded=True, leave_own_out=True)
     events = with_previous(table(RATINGS), table(RATINGS[:TRAINED]))
     events = events.iloc[np.random.default_rng(3).integers(0, len(events), 5_000)]
     chunks = [events[start : start + 100] for start in range(0, 5_000, 100)]
@@ -217,9 +262,10 @@ def test_threads_may_encode_at_once() -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("graded", [False, True])
+@pytest.mark.parametrize("leave_own_out", [False, True])
 @pytest.mark.parametrize("preset", sorted(OF_PRESET))
 def test_real_ratings_are_what_a_slow_encoder_makes(
-    data_dir: Path, preset: str, graded: bool
+    data_dir: Path, preset: str, graded: bool, leave_own_out: bool
 ) -> None:
     events, users, items = movielens(data_dir)
     trained = np.random.default_rng(7).random(len(events)) < 0.8
@@ -228,8 +274,9 @@ def test_real_ratings_are_what_a_slow_encoder_makes(
     facts = slow_facts(train, events, 10)
     tables = pa.Table.from_pylist(users, schema=USERS), pa.Table.from_pylist(items, schema=ITEMS)
     space = FeatureSpace.from_facts(facts, *tables, preset=preset)
-    design = Design(space, facts, *tables, history_length=10, graded=graded)
-    slow = SlowDesign(train, events, users, items, preset=preset, length=10, graded=graded)
+    how = {"graded": graded, "leave_own_out": leave_own_out}
+    design = Design(space, facts, *tables, history_length=10, **how)
+    slow = SlowDesign(train, events, users, items, preset=preset, length=10, **how)
     assert space.names() == slow.names
     matrix = design.encode(events)
     expected = slow.encode(events)

@@ -47,18 +47,22 @@ class Design:
         *,
         history_length: int,
         graded: bool,
+        leave_own_out: bool,
     ) -> None:
         """Join what is known of users (USERS) and items (ITEMS); `facts` are those of the space.
 
         Histories hold the latest `history_length` training events, each weighing 1 / sqrt(their
-        number). With `graded` the films a user rated weigh g(stars) / ||g|| instead, and encode
-        leaves an event's own film out of its user's history and its own user out of its film's;
-        the latest `history_length` others are taken.
+        number); with `graded` the films a user rated weigh g(stars) / ||g|| instead. With
+        `leave_own_out` encode leaves an event's own film out of its user's history and its own
+        user out of its film's, and takes the latest `history_length` others. Otherwise a training
+        row holds itself, as no other row does, and the row is always the sum of its two sides.
 
         Raises DataError when a table describes an id twice.
         """
         self.space = space
-        self._leaves_out = graded and any(feature.name == "rated" for feature in space.features)
+        self._leaves_out = leave_own_out and any(
+            feature.name == "rated" for feature in space.features
+        )
         rated, raters = facts.rated, facts.raters
         stars = grade(rated.ratings) if graded else _ones(rated)
         self._users = _party(
@@ -69,7 +73,7 @@ class Design:
             ("rated", rated, stars),
             "rated_by",
             history_length,
-            graded=graded,
+            spares=self._leaves_out,
         )
         self._items = _party(
             space,
@@ -79,7 +83,7 @@ class Design:
             ("rated_by", raters, _ones(raters)),
             "rated",
             history_length,
-            graded=graded,
+            spares=self._leaves_out,
         )
         self._context = _Context(space, facts)
 
@@ -99,7 +103,7 @@ class Design:
 
         Besides the user's own features: the day and weekday of `at` (UTC seconds) and the user's
         latest training film as the previous one. user_side + item_side is the row that encode
-        makes of such an event, when its own film and user are in neither history or not `graded`.
+        makes of such an event, when it leaves nothing out.
         """
         user = self._users.places.of(np.asarray(user_ids))
         context = self._context.of_users(user, at)
@@ -184,7 +188,7 @@ def _party(
     listed_as: str,
     length: int,
     *,
-    graded: bool,
+    spares: bool,
 ) -> _Party:
     features = {feature.name: feature for feature in space.features if feature.side == side}
     described = [feature for feature in features.values() if feature.read]
@@ -201,11 +205,11 @@ def _party(
         row = np.repeat(np.arange(lists.indptr.size - 1), np.diff(lists.indptr))
         rank = np.arange(row.size) - lists.indptr[row]
         column = space.column(name)[lists.indices]
-        if graded:
+        if spares:
             spare = np.full(ids.size, -1, np.int32)
             last = rank == length
             spare[row[last]] = column[last]
-        kept = rank < length + graded
+        kept = rank < length + spares
         row, column, weights = row[kept], column[kept], weights[kept]
         squares = np.zeros(ids.size)
         np.add.at(squares, row, weights.astype(np.float64) ** 2)

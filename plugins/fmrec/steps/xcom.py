@@ -30,6 +30,9 @@ def design_of(run: Run, tables: Xcom, parts: Xcom, store: Store) -> Design:
         store.get_table(tables["keys"]["items"]),
         history_length=run.settings.history_length,
         graded=is_graded(run),
+        # All rows are written out whole. In one that held its own event the model would read
+        # from the history which film it is asked about, and could not do so afterwards.
+        leave_own_out=True,
     )
 
 
