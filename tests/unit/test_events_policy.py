@@ -1,15 +1,19 @@
-"""Unknown users and items, under each policy; labels."""
+"""Unknown users and items, under each policy."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 
+from events_oracle import ids_facts
 from fmrec.errors import ConfigurationError, DataError
-from fmrec.events import FeatureSpace, admit, labels
+from fmrec.events.policy import admit
+from fmrec.events.space import FeatureSpace
+from fmrec.ratings.tables import ITEMS, USERS
 
-SPACE = FeatureSpace.from_ids([1, 2], [5, 6])
+SPACE = FeatureSpace.from_facts(
+    ids_facts([1, 2], [5, 6]), USERS.empty_table(), ITEMS.empty_table(), preset="ids"
+)
 EVENTS = pd.DataFrame(
     {
         "user_id": [9, 1, 2, 8, 1],
@@ -33,6 +37,7 @@ def test_exclude_sets_aside_with_the_reason() -> None:
     assert admission.to_score["rating"].tolist() == [2.0, 5.0]
     assert admission.to_score.index.tolist() == [0, 1]
     assert admission.set_aside["rating"].tolist() == [1.0, 3.0, 4.0]
+    assert admission.set_aside.index.tolist() == [0, 1, 2]
     assert admission.set_aside["reason"].tolist() == [
         "unknown_user",
         "unknown_item",
@@ -41,20 +46,42 @@ def test_exclude_sets_aside_with_the_reason() -> None:
     assert admission.counts == COUNTS | {"scored": 2, "set_aside": 3}
 
 
+def test_the_events_themselves_are_not_touched() -> None:
+    before = EVENTS.copy()
+    admit(EVENTS, SPACE, "exclude")
+    pd.testing.assert_frame_equal(EVENTS, before)
+
+
+def test_an_id_that_was_seen_but_not_trained_on_is_unknown() -> None:
+    facts = ids_facts([1, 2], [5, 6])
+    facts.users_trained[1] = facts.items_trained[0] = 0
+    space = FeatureSpace.from_facts(
+        facts, USERS.empty_table(), ITEMS.empty_table(), preset="ids"
+    )
+    counts = admit(EVENTS, space, "score").counts
+    assert {name: counts[name] for name in COUNTS} == {
+        "unknown_user": 0,
+        "unknown_item": 1,
+        "unknown_both": 3,
+        "known": 1,
+        "events": 5,
+    }
+
+
 def test_fail_names_the_rows() -> None:
     with pytest.raises(DataError) as caught:
         admit(EVENTS, SPACE, "fail")
     assert str(caught.value) == (
-        "3 of 5 events have a user or an item that the training part does not know: row 1 (user 9, "
-        "item 5), row 3 (user 2, item 7), row 4 (user 8, item 7). Set unknown_ids to score or "
-        "exclude, or train on ratings that have them."
+        "3 of 5 events have a user or an item that the training part does not know: user 9 with "
+        "item 5, user 2 with item 7, user 8 with item 7. Set unknown_ids to score or exclude, or "
+        "train on ratings that have them."
     )
 
 
 def test_fail_names_the_first_rows_of_many() -> None:
     many = pd.concat([EVENTS] * 10, ignore_index=True)
     with pytest.raises(
-        DataError, match=r"30 of 50 events .*row 8 \(user 2, item 7\) and 25 more\."
+        DataError, match=r"30 of 50 events .*user 2 with item 7 and 25 more\. Set"
     ):
         admit(many, SPACE, "fail")
 
@@ -66,30 +93,13 @@ def test_fail_passes_when_all_is_known() -> None:
     assert admission.counts["set_aside"] == 0
 
 
-def test_excluding_everything_is_an_error() -> None:
-    with pytest.raises(DataError, match="unknown_ids=exclude leaves none of 1 events"):
-        admit(EVENTS.iloc[:1], SPACE, "exclude")
+def test_excluding_everything_is_counted() -> None:
+    admission = admit(EVENTS.iloc[:1], SPACE, "exclude")
+    assert admission.to_score.empty
+    assert admission.to_score.dtypes.equals(EVENTS.dtypes)
+    assert admission.counts["set_aside"] == admission.counts["events"] == 1
 
 
 def test_another_policy_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'drop' is not known: choose one of score, excl"):
         admit(EVENTS, SPACE, "drop")
-
-
-def test_a_label_is_the_stars_or_whether_it_is_liked() -> None:
-    assert labels(EVENTS, "rating").tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert labels(EVENTS, "like").tolist() == [0.0, 0.0, 0.0, 1.0, 1.0]
-    assert labels(EVENTS, "rating").dtype == labels(EVENTS, "like").dtype == np.float32
-
-
-def test_labels_are_a_copy() -> None:
-    made = labels(EVENTS, "rating")
-    made[0] = 99
-    assert EVENTS["rating"].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
-
-
-def test_another_objective_is_refused() -> None:
-    with pytest.raises(
-        ConfigurationError, match="'click' is not known: choose one of rating, like"
-    ):
-        labels(EVENTS, "click")
