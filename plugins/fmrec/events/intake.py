@@ -25,6 +25,7 @@ DAY = 86_400
 _THREADS = 2
 _MOST_ROWS = 2**32
 _BATCH_ROWS = 1 << 20
+_NEVER = np.iinfo(np.int64).max
 
 _RAW = np.dtype(
     [
@@ -233,7 +234,7 @@ def _latest(raw: Spill, bucket: int, events: Spill) -> _Kept:
         bucket,
         Known(users, _least(user, known, users.size)),
         Known(items, _least(item, known, items.size)),
-        _known(day, known),
+        _known_days(day, known),
         rows.size - won.size,
         won.size - made.size,
     )
@@ -255,7 +256,7 @@ def _encoded(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 
 def _least(code: NDArray[np.int64], since: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    least = np.full(size, np.iinfo(np.int64).max)
+    least = np.full(size, _NEVER)
     np.minimum.at(least, code, since)
     return least
 
@@ -263,6 +264,13 @@ def _least(code: NDArray[np.int64], since: NDArray[np.int64], size: int) -> NDAr
 def _known(values: NDArray[np.int64], since: NDArray[np.int64]) -> Known:
     distinct, code = _encoded(values)
     return Known(distinct, _least(code, since, distinct.size))
+
+
+def _known_days(day: NDArray[np.int64], since: NDArray[np.int64]) -> Known:
+    """As `_known`, for numbers that are small."""
+    least = _least(day, since, int(day.max()) + 1)
+    distinct = np.flatnonzero(least < _NEVER)
+    return Known(distinct, least[distinct])
 
 
 def _merged(parts: list[Known]) -> Known:

@@ -249,13 +249,13 @@ class _Emission:
         rows = self._intake.read(bucket)
         self._intake.discard(bucket)
         rows["part"] = self._divide(rows)
-        train = rows["part"] == TRAIN
+        trained = np.flatnonzero(rows["part"] == TRAIN)
+        train = taken(rows, trained)
         before = np.full(rows.size, -1, np.int32)
         if self._choices.history_length:
             before = previous(rows)
-            events = taken(rows, np.flatnonzero(train))
-            self._rated.add(events["user"], events["item"], events)
-            self._raters.add(events["item"], events["user"], events)
+            self._rated.add(train["user"], train["item"], train)
+            self._raters.add(train["item"], train["user"], train)
         made = np.zeros(rows.size, _OUT)
         for name in ("user", "item", "time", "rating"):
             made[name] = rows[name]
@@ -265,8 +265,8 @@ class _Emission:
             self._send(name, taken(made, np.flatnonzero(rows["part"] == number)))
         missing = 0
         if self._choices.negatives:
-            missing = self._examples(made[train])
-        return rows[train], before[train], missing
+            missing = self._examples(taken(made, trained))
+        return train, before[trained], missing
 
     def _keys(self, rows: Rows) -> NDArray[np.uint64]:
         """What the rows are written in order of."""
@@ -314,8 +314,9 @@ class _Emission:
             self._items += np.bincount(train["item"], minlength=self._items.size).astype(np.int32)
         had = before[before >= 0]
         self._previous += np.bincount(had, minlength=self._previous.size).astype(np.int32)
-        day, counts = np.unique(train["time"] // DAY, return_counts=True)
-        self._days[np.searchsorted(self._intake.days.values, day)] += counts.astype(np.int32)
+        days = self._intake.days.values
+        counts = np.bincount(train["time"] // DAY, minlength=int(days[-1]) + 1)
+        self._days += counts[days].astype(np.int32)
         self._missing += missing
 
     def _check(self, rows: dict[str, int]) -> None:
