@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -83,11 +84,18 @@ def chosen(**changes: object) -> Choices:
 
 @dataclass
 class Made:
-    """What `prepare` made, read whole: the files of each part, and their events in one list."""
+    """What `prepare` made, read whole: the files of each part."""
 
     prepared: Prepared
     files: dict[str, list[pa.Table]]
-    events: dict[str, list[Event]]
+
+    @cached_property
+    def events(self) -> dict[str, list[Event]]:
+        """The events of each part, file after file."""
+        return {
+            name: [event for each in parts for event in listed(each)]
+            for name, parts in self.files.items()
+        }
 
     @property
     def facts(self) -> Facts:
@@ -117,8 +125,7 @@ def made(tables: Iterable[pa.Table], choices: Choices) -> Made:
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(tables, choices, Path(folder, "work"))
         files = {name: [read() for read in prepared.shards(name)] for name in prepared.rows}
-    events = {name: [event for each in parts for event in listed(each)] for name, parts in files.items()}
-    return Made(prepared, files, events)
+    return Made(prepared, files)
 
 
 def listed(events: pa.Table) -> list[Event]:
@@ -140,16 +147,13 @@ def slow(rows: list[Row], choices: Choices) -> Slow:
     """What `prepare` is to make; a part may be empty, nothing is refused."""
     seen = visible(rows, choices.as_of)
     won = latest(seen)
-    kept = {place: row for place, row in won.items() if row.rating == row.rating}  # noqa: PLR0124
+    kept = {place: row for place, row in won.items() if row.rating == row.rating}
     parts = thinned(divided(kept, choices), kept, choices)
     train = frame({place: row for place, row in kept.items() if parts[place] == "train"})
     every = frame(kept)
-    before = {
-        "previous": with_previous(every, train)
-        if choices.history_length
-        else every.assign(previous_item_id=0)
-    }
-    previous = before["previous"]
+    previous = (
+        with_previous(every, train) if choices.history_length else every.assign(previous_item_id=0)
+    )
     train = previous.loc[train.index]
     facts = slow_facts(train, frame(seen), choices.history_length)
     if not choices.history_length:
@@ -221,7 +225,7 @@ def by_user(
     of_user = defaultdict(list)
     for place, row in rows.items():
         of_user[row.user].append(place)
-    parts = {}
+    parts: dict[int, str] = {}
     for places in of_user.values():
         places.sort(key=lambda place: ordered(place, rows[place]))
         parts |= zip(places, deal(len(places)), strict=True)
@@ -294,7 +298,7 @@ def key(place: int, row: Row, choices: Choices) -> int:
 
 
 def event(row: Row, previous: pd.DataFrame, place: int) -> Event:
-    return Event(*row[:4], int(previous.at[place, "previous_item_id"]))
+    return Event(*row[:4], int(previous.loc[place, "previous_item_id"]))
 
 
 def frame(rows: dict[int, Row]) -> pd.DataFrame:

@@ -83,7 +83,9 @@ def test_pieces_and_room_do_not_matter(
         return
     rows = events([(*pair, TRAIN) for pair in pairs])
     order = sorted(range(len(pairs)), key=lambda at: (pairs[at][2], at), reverse=True)
-    expected = [[pairs[at][1] for at in order if pairs[at][0] == user][:length] for user in range(6)]
+    expected = [
+        [pairs[at][1] for at in order if pairs[at][0] == user][:length] for user in range(6)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(histories, "_ROOM", room)
         gathered = Latest(6, length)

@@ -55,9 +55,7 @@ def test_the_events_themselves_are_not_touched() -> None:
 def test_an_id_that_was_seen_but_not_trained_on_is_unknown() -> None:
     facts = ids_facts([1, 2], [5, 6])
     facts.users_trained[1] = facts.items_trained[0] = 0
-    space = FeatureSpace.from_facts(
-        facts, USERS.empty_table(), ITEMS.empty_table(), preset="ids"
-    )
+    space = FeatureSpace.from_facts(facts, USERS.empty_table(), ITEMS.empty_table(), preset="ids")
     counts = admit(EVENTS, space, "score").counts
     assert {name: counts[name] for name in COUNTS} == {
         "unknown_user": 0,
@@ -80,9 +78,7 @@ def test_fail_names_the_rows() -> None:
 
 def test_fail_names_the_first_rows_of_many() -> None:
     many = pd.concat([EVENTS] * 10, ignore_index=True)
-    with pytest.raises(
-        DataError, match=r"30 of 50 events .*user 2 with item 7 and 25 more\. Set"
-    ):
+    with pytest.raises(DataError, match=r"30 of 50 events .*user 2 with item 7 and 25 more\. Set"):
         admit(many, SPACE, "fail")
 
 
