@@ -28,6 +28,7 @@ test: .venv/development  ## every test, with real processes: some six minutes
 
 bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/
 	$(BIN)/python tools/bench_codec.py
+	$(BIN)/python tools/bench_scale.py
 
 docs: .venv/runtime  ## write the generated pages of docs/
 	$(BIN)/python tools/write_docs.py
