@@ -7,6 +7,7 @@ copied into it as columns. The bytes equal those of the SageMaker Python SDK 2.x
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,9 @@ from fmrec.recordio.windows import Bytes, as_blocks, windows
 
 # Keeps a chunk's arrays within the CPU's cache (1 MiB of output at two values per row).
 CHUNK_ROWS = 16_384
+# Of layouts kept for the next chunk, each below 4 KiB: rows with histories have a thousand.
+_KEPT = 4_096
+_FEW_VALUES = 256
 
 Floats = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]
@@ -172,7 +176,7 @@ def _encode_chunk(
     bits = values.view(np.uint32)
     constant = bool(bits.size) and bool((bits == bits[0]).all())
     templates = [
-        _row_template(
+        (_kept_row_template if counts[rows[0]] <= _FEW_VALUES else _row_template)(
             int(counts[rows[0]]),
             int(key_bytes[rows[0]]),
             width,
@@ -258,6 +262,9 @@ def _row_template(
         keys_at=keys_at,
         key_bytes=key_bytes,
     )
+
+
+_kept_row_template = functools.lru_cache(_KEPT)(_row_template)
 
 
 def _template(payload: bytes, label_names: tuple[str, ...]) -> _Template:
