@@ -241,6 +241,12 @@ def test_a_window_too_small_says_which_part_and_what_there_is(
     assert "Set as_of to a later moment" in text
 
 
+def test_shares_that_round_to_nothing_for_everybody_are_refused() -> None:
+    rows = [Row(user, item, 3.0, START) for user in range(1, 9) for item in (1, 2)]
+    text = refused(rows, split="random", validation_fraction=0.2, test_fraction=0.4)
+    assert "split 'random' leaves no rating for validation: the 16 ratings lie" in text
+
+
 @pytest.mark.parametrize(("fold", "missing"), [(1, "test"), (2, "train")])
 def test_a_fold_that_the_window_emptied_is_an_error(fold: int, missing: str) -> None:
     rows = [Row(user, 1, 3.0, START, 0, fold) for user in (1, 2)]

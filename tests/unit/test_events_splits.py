@@ -61,6 +61,10 @@ def test_no_validation_is_possible() -> None:
     assert divided([3, 1, 2, 4], validation=0, test=0.25) == [[1, 2, 3], [], [4]]
 
 
+def test_a_share_that_rounds_to_nothing_is_nothing() -> None:
+    assert divided([0], validation=0, test=0.9) == [[], [], [0]]
+
+
 @pytest.mark.parametrize(
     ("times", "sizes"),
     [
