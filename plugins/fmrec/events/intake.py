@@ -128,7 +128,7 @@ def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
     raw, span = _deal(tables, as_of, folder / "raw")
     if not raw.rows.any():
         raise DataError(
-            f"No rating lies before as_of {moment(as_of)}: {span}. "
+            f"No rating lies before as_of {moment(as_of)} and had arrived by then: {span}. "
             "Set as_of to a later moment, or choose a source that reaches further back."
         )
     visible_rows = int(raw.rows.sum())
