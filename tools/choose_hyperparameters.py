@@ -1,6 +1,8 @@
 """Choose default hyperparameters of the adam solver, and write down how.
 
-    python tools/choose_hyperparameters.py [--objective NAME] [--trials N] [--seed S]
+    python tools/choose_hyperparameters.py [--objective NAME] [--features PRESET] [--trials N]
+                                           [--seed S]
+    python tools/choose_hyperparameters.py --compare
 
 Only the training file u1.base is searched on. A random search trains on 85 % of its rows and is
 judged on the other 15 %. The best few are trained again on three other such splits and on the
@@ -13,10 +15,11 @@ too. What changed after them (columns unseen in training are left out, the bias 
 mean, the time-ordered split has half the weight) was for the inner time-ordered split's sake: the
 first of them was at RMSE 1.18 there. Its winner had the better u1.test, .917, and was not kept.
 
-The objective `ranking` is searched in its own way (ranking_hyperparameters.py, and its section).
+The objective `ranking` is searched in its own way (ranking_hyperparameters.py, and its section); so
+are the presets of features beyond the ids (preset_hyperparameters.py, and their sections).
 
 Needs FMREC_DATA_DIR with ml-100k.zip. Writes docs/benchmarks/hyperparameters.md; with --objective
-that section of it alone.
+that section of it alone, with --compare the one that sets the presets side by side on u1.test.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ import numba
 import numpy as np
 from scipy import sparse
 
+import preset_hyperparameters
 import ranking_hyperparameters
 from fmrec.fm import hyperparameters
 from fmrec.fm.adam import Adam
@@ -47,6 +51,7 @@ HELD_OUT = 0.15
 MAX_EPOCHS = 60
 FINALISTS = 8
 RANKING = "ranking"
+COMPARED = "The presets on u1.test"
 BUILT_IN = {"num_factors": "64", "epochs": "50", "mini_batch_size": "1000"}
 
 Configuration = dict[str, str]
@@ -93,19 +98,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     names = [*(objective.name for objective in OBJECTIVES), RANKING]
     parser.add_argument("--objective", choices=names, help="search for this one alone")
+    presets = ("ids", *preset_hyperparameters.PRESETS)
+    parser.add_argument("--features", choices=presets, default="ids", help="of rating or like")
+    parser.add_argument("--compare", action="store_true", help="score the defaults on u1.test")
     parser.add_argument("--trials", type=int, default=80, help="configurations per objective")
     parser.add_argument("--seed", type=int, default=1998)
     arguments = parser.parse_args()
+    if arguments.features != "ids" and arguments.objective not in preset_hyperparameters.METRICS:
+        parser.error("--features needs --objective rating or like")
     archive = Path(os.environ["FMREC_DATA_DIR"]) / "ml-100k.zip"
     tables = {name: read(archive, name) for name in ("u1.base", "u1.test", "ua.base", "ua.test")}
-    sections = sections_of(REPORT) if arguments.objective else {}
-    for name in [arguments.objective] if arguments.objective else names:
+    sections = sections_of(REPORT)
+    if arguments.compare:
+        sections[COMPARED] = preset_hyperparameters.comparison(COMPARED)
+    elif arguments.features != "ids":
+        name = f"{arguments.objective}, {arguments.features}"
         sections[name] = made(name, tables, arguments.trials, arguments.seed)
+    else:
+        for name in [arguments.objective] if arguments.objective else names:
+            sections[name] = made(name, tables, arguments.trials, arguments.seed)
+    searched = [f"{name}, {each}" for name in ("rating", "like") for each in presets[1:]]
     lines = [
         "# Default hyperparameters of the adam solver",
         "",
         *"\n\n".join(__doc__.split("\n\n")[2:5]).splitlines(),
-        *(line for name in names for line in sections.get(name, [])),
+        *(line for name in (COMPARED, *names, *searched) for line in sections.get(name, [])),
     ]
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -114,24 +131,30 @@ def main() -> None:
 
 def made(name: str, tables: dict[str, np.ndarray], trials: int, seed: int) -> list[str]:
     """Search for one objective; return its section of the report."""
+    objective_name, _, preset = name.partition(", ")
     if name == RANKING:
         lines = ranking_hyperparameters.section(tables, trials, seed)
+    elif preset:
+        lines = preset_hyperparameters.section(objective_name, preset, trials, seed)
     else:
         (objective,) = (each for each in OBJECTIVES if each.name == name)
         lines = section(objective, tables, trials, seed)
+    options = f"{objective_name} --features {preset}" if preset else name
     origin = (
-        f"Written by `python tools/choose_hyperparameters.py --objective {name} --trials {trials} "
-        f"--seed {seed}` on {datetime.now(UTC):%Y-%m-%d}: {processor()}, one thread, "
-        f"Python {platform.python_version()}, numpy {np.__version__}, numba {numba.__version__}."
+        f"Written by `python tools/choose_hyperparameters.py --objective {options} "
+        f"--trials {trials} --seed {seed}` on {datetime.now(UTC):%Y-%m-%d}: {processor()}, "
+        f"one thread, Python {platform.python_version()}, "
+        f"numpy {np.__version__}, numba {numba.__version__}."
     )
     return [*lines[:3], origin, "", *lines[3:]]
 
 
 def sections_of(report: Path) -> dict[str, list[str]]:
-    """Return the lines of each section of a report that was written before, by objective."""
+    """Return the lines of each section of a report that was written before, by its heading."""
     found: dict[str, list[str]] = {}
     for part in report.read_text(encoding="utf-8").split("\n## ")[1:]:
-        found[part.split(" ", 1)[0]] = ["", *f"## {part.rstrip()}".splitlines()]
+        heading = part.split("\n", 1)[0].split(" (", 1)[0]
+        found[heading] = ["", *f"## {part.rstrip()}".splitlines()]
     return found
 
 

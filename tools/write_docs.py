@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fmrec.settings import (
-    LIKE_DEFAULTS,
-    RANKING_DEFAULTS,
+    DEFAULTS,
     RATING_DEFAULTS,
     Deployment,
     RunSettings,
@@ -46,6 +45,7 @@ def settings_page() -> str:
             f"| {describe_limits(each)} | {_default(each.name, each.default)} "
             f"| {each.metadata['description']} |"
         )
+    lines += _hyperparameters()
     lines += [
         "",
         "## Where the pipeline lives",
@@ -68,12 +68,33 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _hyperparameters() -> list[str]:
+    """The defaults that go with the objective and the features."""
+    lines = [
+        "",
+        "### Default hyperparameters",
+        "",
+        "Of a run that sets none ([how they were chosen](benchmarks/hyperparameters.md)).",
+        "`ranking` has the same ones for all features.",
+        "",
+    ]
+    sets = {
+        f"`{objective}`, `{features}`": chosen
+        for objective, by_features in DEFAULTS.items()
+        for features, chosen in by_features.items()
+        if objective != "ranking" or features == "ids"
+    }
+    lines += [f"| | {' | '.join(sets)} |".replace("`ranking`, `ids`", "`ranking`")]
+    lines += ["|---|" + "--:|" * len(sets)]
+    for name in RATING_DEFAULTS:
+        cells = " | ".join(f"{chosen[name]}" for chosen in sets.values())
+        lines.append(f"| `{name}` | {cells} |")
+    return lines
+
+
 def _default(name: str, default: Any) -> str:
     if name in RATING_DEFAULTS:
-        return (
-            f"`{RATING_DEFAULTS[name]}`; `like`: `{LIKE_DEFAULTS[name]}`; "
-            f"`ranking`: `{RANKING_DEFAULTS[name]}`"
-        )
+        return "[by objective and features](#default-hyperparameters)"
     return _shown(default)
 
 

@@ -70,8 +70,26 @@ def test_hyperparameters_are_text_and_follow_the_objective() -> None:
     assert rating["predictor_type"] == "regressor"
     assert like["predictor_type"] == "binary_classifier"
     assert rating["epochs"] == "7"
-    assert like["epochs"] == str(settings.LIKE_DEFAULTS["epochs"])
+    assert like["epochs"] == str(settings.DEFAULTS["like"]["ids"]["epochs"])
     assert all(isinstance(value, str) for value in (rating | like).values())
+
+
+def test_every_objective_has_defaults_for_all_features() -> None:
+    made = settings.params({})
+    names = set(settings.RATING_DEFAULTS)
+    for objective in made["objective"]["enum"]:
+        for features in made["features"]["enum"]:
+            given = RunSettings.of({"objective": objective, "features": features}).hyperparameters()
+            assert set(given) == names | {"predictor_type"}
+            of_run = {name: given[name] for name in names}
+            assert RunSettings.of(of_run).hyperparameters().items() >= of_run.items()
+    assert settings.DEFAULTS["rating"]["ids"] == settings.RATING_DEFAULTS
+
+
+def test_features_have_their_own_defaults_and_what_is_given_stays() -> None:
+    ids, full = (RunSettings.of({"features": each, "epochs": 7}) for each in ("ids", "full"))
+    assert ids.hyperparameters()["epochs"] == full.hyperparameters()["epochs"] == "7"
+    assert ids.hyperparameters() != full.hyperparameters()
 
 
 def test_every_setting_is_a_param_whose_default_it_accepts() -> None:

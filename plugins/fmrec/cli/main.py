@@ -14,8 +14,7 @@ from typing import Any
 from fmrec import __version__
 from fmrec.errors import FmrecError
 from fmrec.settings import (
-    LIKE_DEFAULTS,
-    RANKING_DEFAULTS,
+    DEFAULTS,
     RATING_DEFAULTS,
     RunSettings,
     default_of,
@@ -136,10 +135,8 @@ def _help(setting: Field[Any]) -> str:
     name = setting.name
     default = default_of(setting, os.environ)
     if default is None and name in RATING_DEFAULTS:
-        default = (
-            f"{RATING_DEFAULTS[name]} for rating, {LIKE_DEFAULTS[name]} for like, "
-            f"{RANKING_DEFAULTS[name]} for ranking"
-        )
+        each = (f"{by['ids'][name]} for {objective}" for objective, by in DEFAULTS.items())
+        default = f"{', '.join(each)}, with ids; docs/settings.md has those of other features"
     shown = "" if default is None else f" Default: {default} ({env_name(setting)} changes it)."
     text = f"{setting.metadata['description']} Takes {describe_limits(setting)}.{shown}"
     return text.replace("%", "%%").replace("`", "")

@@ -6,15 +6,14 @@ are all made from its fields. `Deployment` is where the pipeline lives (bucket, 
 and comes from the environment alone.
 """
 
-from fmrec.settings.defaults import LIKE_DEFAULTS, RANKING_DEFAULTS, RATING_DEFAULTS
+from fmrec.settings.defaults import DEFAULTS, RATING_DEFAULTS
 from fmrec.settings.deployment import Deployment
 from fmrec.settings.fields import default_of, describe_limits, env_name
 from fmrec.settings.run import ARCHIVES, SPLITS, RunSettings, params, parse_instant
 
 __all__ = [
     "ARCHIVES",
-    "LIKE_DEFAULTS",
-    "RANKING_DEFAULTS",
+    "DEFAULTS",
     "RATING_DEFAULTS",
     "SPLITS",
     "Deployment",

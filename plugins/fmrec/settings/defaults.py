@@ -1,4 +1,4 @@
-"""The hyperparameters of a run that names none, by objective."""
+"""The hyperparameters of a run that names none, by objective and features."""
 
 from __future__ import annotations
 
@@ -39,3 +39,87 @@ RANKING_DEFAULTS: dict[str, float | int] = {
     "factors_wd": 0.000099,
     "factors_init_sigma": 0.12,
 }
+
+_PRESETS = ("ids", "side", "history", "full")
+DEFAULTS: dict[str, dict[str, dict[str, float | int]]] = {
+    "rating": {
+        "ids": RATING_DEFAULTS,
+        "side": {
+            "num_factors": 8,
+            "epochs": 40,
+            "mini_batch_size": 2000,
+            "bias_lr": 0.0013,
+            "linear_lr": 0.0014,
+            "factors_lr": 0.0015,
+            "bias_wd": 0.0,
+            "linear_wd": 0.00011,
+            "factors_wd": 0.00037,
+            "factors_init_sigma": 0.0015,
+        },
+        "history": {
+            "num_factors": 32,
+            "epochs": 23,
+            "mini_batch_size": 2000,
+            "bias_lr": 0.0012,
+            "linear_lr": 0.013,
+            "factors_lr": 0.00075,
+            "bias_wd": 0.0,
+            "linear_wd": 0.00029,
+            "factors_wd": 0.00033,
+            "factors_init_sigma": 0.027,
+        },
+        "full": {
+            "num_factors": 32,
+            "epochs": 5,
+            "mini_batch_size": 1000,
+            "bias_lr": 0.0015,
+            "linear_lr": 0.0041,
+            "factors_lr": 0.0023,
+            "bias_wd": 0.0,
+            "linear_wd": 0.000042,
+            "factors_wd": 0.0013,
+            "factors_init_sigma": 0.013,
+        },
+    },
+    "like": {
+        "ids": LIKE_DEFAULTS,
+        "side": {
+            "num_factors": 32,
+            "epochs": 14,
+            "mini_batch_size": 2000,
+            "bias_lr": 0.0012,
+            "linear_lr": 0.013,
+            "factors_lr": 0.00075,
+            "bias_wd": 0.0,
+            "linear_wd": 0.00029,
+            "factors_wd": 0.00033,
+            "factors_init_sigma": 0.027,
+        },
+        "history": {
+            "num_factors": 32,
+            "epochs": 10,
+            "mini_batch_size": 1000,
+            "bias_lr": 0.015,
+            "linear_lr": 0.017,
+            "factors_lr": 0.0016,
+            "bias_wd": 0.0,
+            "linear_wd": 0.00011,
+            "factors_wd": 0.00036,
+            "factors_init_sigma": 0.019,
+        },
+        "full": {
+            "num_factors": 32,
+            "epochs": 7,
+            "mini_batch_size": 1000,
+            "bias_lr": 0.0015,
+            "linear_lr": 0.0041,
+            "factors_lr": 0.0023,
+            "bias_wd": 0.0,
+            "linear_wd": 0.000042,
+            "factors_wd": 0.0013,
+            "factors_init_sigma": 0.013,
+        },
+    },
+    "ranking": dict.fromkeys(_PRESETS, RANKING_DEFAULTS),
+}
+"""For each objective and each preset of features."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fmrec.errors import ConfigurationError
-from fmrec.settings.defaults import LIKE_DEFAULTS, RANKING_DEFAULTS, RATING_DEFAULTS
+from fmrec.settings.defaults import DEFAULTS
 from fmrec.settings.fields import checked, default_of, setting, value_type
 
 ARCHIVES = (
@@ -314,16 +314,12 @@ class RunSettings:
     def hyperparameters(self) -> dict[str, str]:
         """The algorithm's hyperparameters, as SageMaker takes them: text to text.
 
-        What the run does not set is the project's default for the objective
+        What the run does not set is the project's default for the objective and the features
         (docs/benchmarks/hyperparameters.md says how those were chosen).
         """
-        predictor, defaults = {
-            "rating": ("regressor", RATING_DEFAULTS),
-            "like": ("binary_classifier", LIKE_DEFAULTS),
-            "ranking": ("binary_classifier", RANKING_DEFAULTS),
-        }[self.objective]
-        if self.objective == "ranking" and not self.samples_negatives:
-            predictor = "regressor"  # of graded ratings
+        classifies = self.objective == "like" or self.samples_negatives
+        predictor = "binary_classifier" if classifies else "regressor"
+        defaults = DEFAULTS[self.objective][self.features]
         given = {name: getattr(self, name) for name in defaults}
         chosen = {
             name: default if given[name] is None else given[name]
