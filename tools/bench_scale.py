@@ -181,7 +181,7 @@ def to_shards(file: Path, preset: str, tables: tuple[pa.Table, pa.Table], folder
         history_length=HISTORY if preset == "full" else 0,
         negatives=0,
         negative_exponent=0,
-        shard_rows=events_step._ROWS_OF_IDS if preset == "ids" else events_step._ROWS,
+        shard_rows=events_step.FILE_ROWS_OF_IDS if preset == "ids" else events_step.FILE_ROWS,
     )
     with file.open("rb") as stream:
         chunks = read_stream(stream, CSV, scale=Scale(0.5, 5, 0.5), file=file.name)
@@ -202,7 +202,7 @@ def to_shards(file: Path, preset: str, tables: tuple[pa.Table, pa.Table], folder
         path, shard = job
         rows = shard().to_pandas()
         with path.open("wb") as stream:
-            for chunk in recordio_step._chunks(rows):
+            for chunk in recordio_step.chunks(rows):
                 recordio.write(stream, design.encode(chunk), labels(chunk, "rating"))
         return len(rows)
 
@@ -211,7 +211,7 @@ def to_shards(file: Path, preset: str, tables: tuple[pa.Table, pa.Table], folder
         for part in ("train", "validation", "test")
         for number, shard in enumerate(prepared.shards(part))
     ]
-    with ThreadPoolExecutor(recordio_step._THREADS) as pool:
+    with ThreadPoolExecutor(recordio_step.THREADS) as pool:
         return sum(pool.map(write, jobs))
 
 
@@ -227,7 +227,7 @@ def report(results: dict[str, Any], rounds: int) -> list[str]:
         "",
         f"- {datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, "
         f"{memory_gib():.0f} GiB, load average at start {results['load'][0]:.1f}; "
-        f"{recordio_step._THREADS} threads",
+        f"{recordio_step.THREADS} threads",
         f"- {versions}",
         f"- {rounds} rounds after an untimed one: reading, the way, reading; figures are medians "
         "(lowest to highest), ratios are paired by round; load average before each round "

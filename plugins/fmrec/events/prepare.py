@@ -110,7 +110,8 @@ class Prepared:
 
     def _shard(self, part: str, buckets: NDArray[np.int64]) -> pa.Table:
         out = self._out[part]
-        rows = np.concatenate([out.read(bucket) for bucket in buckets])
+        read = [out.read(bucket) for bucket in buckets]
+        rows = read[0] if len(read) == 1 else np.concatenate(read)
         for bucket in buckets:
             out.discard(bucket)
         rows = taken(rows, np.argsort(rows["key"]))

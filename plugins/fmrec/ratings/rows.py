@@ -60,7 +60,9 @@ class Form:
                 return None
             data = data.replace(b"::", b"\t")
         # pyarrow would take more than the rules below: spaces, signs, hexadecimals, "nan".
-        if data.translate(None, self._plain) or data.count(b"\r") != data.count(b"\r\n"):
+        if data.translate(None, self._plain):
+            return None
+        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             return None
         try:
             table = csv.read_csv(

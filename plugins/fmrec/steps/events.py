@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # About 64 MB of RecordIO: 2 values in a row, or what histories add.
-_ROWS_OF_IDS = 1_000_000
-_ROWS = 100_000
+FILE_ROWS_OF_IDS = 1_000_000
+FILE_ROWS = 100_000
 
 
 def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
@@ -86,7 +86,7 @@ def _choices(run: Run) -> Choices:
         history_length=chosen.history_length if histories else 0,
         negatives=chosen.negative_ratio if chosen.samples_negatives else 0,
         negative_exponent=chosen.negative_exponent,
-        shard_rows=_ROWS_OF_IDS if chosen.features == "ids" else _ROWS,
+        shard_rows=FILE_ROWS_OF_IDS if chosen.features == "ids" else FILE_ROWS,
     )
 
 

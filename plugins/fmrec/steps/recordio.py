@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CHUNK_ROWS = 1 << 15
-_THREADS = 2
+CHUNK_ROWS = 1 << 15
+THREADS = 2
 
 
 def recordio(run: Xcom, tables: Xcom, parts: Xcom, s3: S3Client) -> Xcom:
@@ -74,14 +74,14 @@ class _Writer:
                 number, file = numbered
                 return self._file(name, number, file, Path(folder, str(number)))
 
-            with ThreadPoolExecutor(_THREADS) as pool:
+            with ThreadPoolExecutor(THREADS) as pool:
                 return list(pool.map(one, enumerate(part["files"])))
 
     def _file(self, name: str, number: int, file: Xcom, scratch: Path) -> dict[str, Any]:
         key = self._run.layout.channel_part(name, number)
         total = 0.0
         with scratch.open("wb") as stream:
-            for chunk in _chunks(self._store.get_table(file["key"]).to_pandas()):
+            for chunk in chunks(self._store.get_table(file["key"]).to_pandas()):
                 wanted = self._labels(chunk)
                 total += float(wanted.sum(dtype=np.float64))
                 codec.write(stream, self._design.encode(chunk), wanted)
@@ -111,6 +111,7 @@ def _starting_bias(mean: float, files: list[dict[str, Any]], *, classifies: bool
     return math.log(share / (1 - share))
 
 
-def _chunks(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    for start in range(0, len(rows), _CHUNK_ROWS):
-        yield rows.iloc[start : start + _CHUNK_ROWS]
+def chunks(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Rows in pieces that bound what a design matrix takes."""
+    for start in range(0, len(rows), CHUNK_ROWS):
+        yield rows.iloc[start : start + CHUNK_ROWS]
