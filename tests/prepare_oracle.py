@@ -171,7 +171,22 @@ def slow(rows: list[Row], choices: Choices) -> Slow:
     }
     if choices.negatives:
         events["examples"], counts["negatives_missing"] = examples(train, choices)
+        facts = replace(facts, **trained_on(events["examples"], facts))
     return Slow(events, facts, counts)
+
+
+def trained_on(examples: list[Event], facts: Facts) -> dict[str, np.ndarray]:
+    """How many of the rows each user, item, day and film before has."""
+    of = {
+        "users_trained": (facts.users, Counter(each.user for each in examples)),
+        "items_trained": (facts.items, Counter(each.item for each in examples)),
+        "days_trained": (facts.days, Counter(each.timestamp // 86_400 for each in examples)),
+        "previous_trained": (facts.items, Counter(each.previous for each in examples)),
+    }
+    return {
+        name: np.array([counts[value] for value in values.tolist()], np.int32)
+        for name, (values, counts) in of.items()
+    }
 
 
 def visible(rows: list[Row], as_of: int) -> dict[int, Row]:

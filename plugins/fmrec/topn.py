@@ -63,14 +63,15 @@ def best(
 
     Only items that the model was trained on are ranked, and none that the user has in `seen`
     (columns user_id, item_id). `at` is the moment of asking, in UTC seconds, for columns that
-    depend on it. Scores are what the model would answer: a rating, not clipped, or the probability
+    depend on it. A user without a training row is judged by what else the columns say of it, if
+    anything. Scores are what the model would answer: a rating, not clipped, or the probability
     of a binary classifier. Where a user has fewer than n items left, the ids end in -1 and the
     scores in nan. The result is exact: single precision only narrows the field, and what is left
     is ranked in double precision, so a user's list does not depend on who else is asked for.
     Beyond model, item sides and result, memory stays near 32 MiB however many the users.
 
-    Raises DataError for a user the model was not trained on, EvaluationError when model and
-    feature space differ in width, ConfigurationError for n < 1.
+    Raises EvaluationError when model and feature space differ in width, ConfigurationError for
+    n < 1.
     """
     if n < 1:
         raise ConfigurationError(f"{n} recommendations were asked for: ask for at least one")
@@ -80,7 +81,6 @@ def best(
             "both from the same run"
         )
     wanted = np.asarray(users, dtype=np.int64)
-    _check_trained(design.space, wanted)
     ids = np.full((wanted.size, n), NO_ITEM)
     scores = np.full((wanted.size, n), np.nan)
     items = design.space.trained_items
@@ -108,8 +108,10 @@ def recommend(
     """The n best unseen items of one user as rows: rank (from 1), item_id, title, score.
 
     `items` has the columns item_id and title; an item without a title there is named by its id.
-    Fewer rows come back when the user has seen nearly everything. Raises as `best` does.
+    Fewer rows come back when the user has seen nearly everything. Raises as `best` does, and
+    DataError for a user the model was not trained on.
     """
+    _check_trained(design.space, user)
     ids, scores = best(model, design, [user], seen, n, at=at)
     titled = items[items["title"].notna()]
     titles = dict(zip(titled["item_id"].tolist(), titled["title"].tolist(), strict=True))
@@ -122,12 +124,11 @@ def recommend(
     ]
 
 
-def _check_trained(space: Space, users: Ids) -> None:
-    known = np.isin(users, space.trained_users)
-    if not known.all():
-        trained = space.trained_users
+def _check_trained(space: Space, user: int) -> None:
+    trained = space.trained_users
+    if user not in trained:
         raise DataError(
-            f"user {users[~known][0]} is not known to the model, which learnt {trained.size:,} "
+            f"user {user} is not known to the model, which learnt {trained.size:,} "
             f"users from {trained[0]} to {trained[-1]}: choose one of them, or train on "
             "ratings of this user"
         )

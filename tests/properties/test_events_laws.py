@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -169,11 +170,17 @@ def test_sampled_items_are_in_the_examples_alone_and_unknown_to_their_user(
     assert {name: each for name, each in found.events.items() if name != "examples"} == (
         without.events
     )
-    same_facts(found.facts, without.facts)
+    counts = [name for name in vars(found.facts) if name.endswith("_trained")]
+    counted = {name: getattr(found.facts, name) for name in counts}
+    same_facts(found.facts, replace(without.facts, **counted))
     examples, train = found.events["examples"], found.events["train"]
     likes = [event for event in examples if event.label == 1]
     sampled = [event for event in examples if event.label == 0]
     assert len(likes) + len(sampled) == len(examples)
+    rows_of_user = Counter(event.user for event in examples)
+    assert [rows_of_user[user] for user in found.facts.users.tolist()] == (
+        found.facts.users_trained.tolist()
+    )
     assert Counter(event[:5] for event in likes) == Counter(
         event[:5] for event in train if event.rating >= 4
     )

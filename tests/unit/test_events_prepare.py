@@ -208,8 +208,8 @@ def test_a_clock_before_all_ratings_says_what_there_is_and_what_to_set() -> None
     assert refused(rows, as_of=START) == (
         "No rating lies before as_of 1997-05-19T00:00:00+00:00 (timestamp 864000000) and had "
         "arrived by then: the 2 ratings lie between 1997-05-19T00:00:00+00:00 (timestamp "
-        "864000000) and 1997-05-19T00:03:20+00:00 (timestamp 864000200). Set as_of to a later moment, or choose "
-        "a source that reaches further back."
+        "864000000) and 1997-05-19T00:03:20+00:00 (timestamp 864000200). Set as_of to a later "
+        "moment, or choose a source that reaches further back."
     )
 
 

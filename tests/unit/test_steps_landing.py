@@ -17,6 +17,7 @@ from moto import mock_aws
 from fmrec.errors import DataError
 from fmrec.layout import Run
 from fmrec.settings import Deployment
+from fmrec.steps import source_tables
 from fmrec.steps.events import events
 from fmrec.steps.ingest import ingest
 from fmrec.steps.plan import plan
@@ -223,4 +224,25 @@ def test_a_half_written_parquet_is_told_and_kept_out(zone: Zone) -> None:
 
 def test_no_landing_day_is_an_error(zone: Zone) -> None:
     with pytest.raises(DataError, match="no landing day is over"):
+        zone.run(0)
+
+
+def test_a_zone_that_fell_silent_and_what_is_not_read_are_said(zone: Zone) -> None:
+    for day in range(2):
+        zone.land(day, ratings(day, 1_000))
+    for key in ("landing/dt=2026-11-5/r.csv", "landing/r.csv", "landing/dt=2026-11-01/r.CSV"):
+        zone.s3.put_object(Bucket="fmrec", Key=f"fmrec/{key}", Body=b"user_id\n1\n")
+    notes = " ".join(zone.run(9)["tables"]["notes"])
+    assert "Nothing has landed since 2026-11-02: 8 day(s)" in notes
+    assert "dt=2026-11-5/r.csv is not read" in notes
+    assert " r.csv is not read" in notes
+    assert "Landing day 2026-11-01: 1 objects" in notes
+
+
+def test_a_hopeless_archive_is_given_up_before_it_fills_the_memory(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_tables, "MOST_REFUSED", 100)
+    zone.land(0, ["rubbish"] * 101)
+    with pytest.raises(DataError, match=r"more than 100 rows were refused, the first in row 2"):
         zone.run(0)

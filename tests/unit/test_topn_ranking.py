@@ -106,8 +106,9 @@ def test_rows_carry_rank_id_title_and_score() -> None:
 
 def test_an_unknown_user_is_named_with_the_way_out() -> None:
     machine, design = flat([1.0])
+    items = pd.DataFrame({"item_id": [1], "title": ["Alien (1979)"]})
     with pytest.raises(DataError, match=r"user 8 is not known .* from 7 to 7: choose one"):
-        topn.best(machine, design, [7, 8], NOTHING, 1, at=0)
+        topn.recommend(machine, design, NOTHING, items, 8, 1, at=0)
 
 
 def test_model_and_id_map_of_different_runs_are_refused() -> None:

@@ -45,10 +45,10 @@ class Facts:
 
     `users` and `items` are ids, `days` UTC days since 1970 on which events lie; all ascending.
     `*_known` is the least clock (UTC second) of a run that sees each, which orders the columns: the
-    least over its events of max(timestamp + 1, arrived). `*_trained` counts training
-    events; `previous_trained[j]` counts those whose user's film before was items[j]. `rated` has
-    a row of indices into `items` for each user, `raters` a row of indices into `users` for each
-    item.
+    least over its events of max(timestamp + 1, arrived). `*_trained` counts the rows that are
+    trained on: the training events, or in a ranking by samples the likes and what is sampled;
+    `previous_trained[j]` counts those whose user's film before was items[j]. `rated` has a row of
+    indices into `items` for each user, `raters` a row of indices into `users` for each item.
     """
 
     users: NDArray[np.int64]

@@ -219,6 +219,7 @@ class _Emission:
         self._rated, self._raters = Latest(users, length), Latest(items, length)
         self._users = np.zeros(users, np.int32)
         self._items, self._previous = np.zeros(items, np.int32), np.zeros(items, np.int32)
+        self._popular = np.zeros(items, np.int64)
         self._days = np.zeros(intake.days.values.size, np.int32)
         self._missing = 0
         most = intake.events * (1 + choices.negatives)
@@ -232,7 +233,7 @@ class _Emission:
             for bucket in self._intake.each():
                 rows = self._intake.read(bucket)
                 trained = rows["item"][rows["part"] == TRAIN]
-                self._items += np.bincount(trained, minlength=self._items.size).astype(np.int32)
+                self._popular += np.bincount(trained, minlength=self._popular.size)
         with ThreadPoolExecutor(_THREADS) as pool:
             for found in pool.map(self._emit, self._intake.each()):
                 self._count(*found)
@@ -246,7 +247,8 @@ class _Emission:
             counts["negatives_missing"] = self._missing
         return Prepared(self._facts(), counts, sizes, self._out, self._choices.shard_rows)
 
-    def _emit(self, bucket: int) -> tuple[Rows, NDArray[np.int32], int]:
+    def _emit(self, bucket: int) -> tuple[Rows, int]:
+        """Send the events of a bucket; the rows that are trained on, and what _examples says."""
         rows = self._intake.read(bucket)
         self._intake.discard(bucket)
         rows["part"] = self._divide(rows)
@@ -264,10 +266,9 @@ class _Emission:
         made["key"] = self._keys(rows)
         for number, name in enumerate(PARTS):
             self._send(name, taken(made, np.flatnonzero(rows["part"] == number)))
-        missing = 0
         if self._choices.negatives:
-            missing = self._examples(taken(made, trained))
-        return train, before[trained], missing
+            return self._examples(taken(made, trained))
+        return taken(made, trained), 0
 
     def _keys(self, rows: Rows) -> NDArray[np.uint64]:
         """What the rows are written in order of."""
@@ -282,17 +283,17 @@ class _Emission:
             out = self._out[part]
             out.add(rows, bucket_of(rows["key"], out.rows.size))
 
-    def _examples(self, train: Rows) -> int:
-        """Send likes and sampled items; the number of items that could not be sampled."""
+    def _examples(self, train: Rows) -> tuple[Rows, int]:
+        """Send likes and sampled items; these rows, and how many could not be sampled."""
         likes = train[train["rating"] >= LIKED_FROM]
         likes["label"] = 1
         users, items = self._intake.users.values, self._intake.items.values
-        trained = np.flatnonzero(self._items)
+        candidates = np.flatnonzero(self._popular)
         found = sample(
             (users[likes["user"]], items[likes["item"]]),
             seen=(users[train["user"]], items[train["item"]]),
-            items=items[trained],
-            counts=self._items[trained],
+            items=items[candidates],
+            counts=self._popular[candidates],
             ratio=self._choices.negatives,
             exponent=self._choices.negative_exponent,
             seed=self._choices.seed,
@@ -305,19 +306,19 @@ class _Emission:
         made["key"] = mixed(self._choices.seed, made["key"], draw, 2)
         if self._choices.order == "file":
             made["key"] = np.repeat(likes["key"], self._choices.negatives)[found.kept]
-        self._send(EXAMPLES, likes)
-        self._send(EXAMPLES, made)
-        return found.missing
+        examples = np.concatenate([likes, made])
+        self._send(EXAMPLES, examples)
+        return examples, found.missing
 
-    def _count(self, train: Rows, before: NDArray[np.int32], missing: int) -> None:
-        self._users += np.bincount(train["user"], minlength=self._users.size).astype(np.int32)
-        if not self._choices.negatives:
-            self._items += np.bincount(train["item"], minlength=self._items.size).astype(np.int32)
-        had = before[before >= 0]
-        self._previous += np.bincount(had, minlength=self._previous.size).astype(np.int32)
+    def _count(self, trained: Rows, missing: int) -> None:
+        """Count the rows that are trained on: of a ranking the examples, else the events."""
+        before = trained["previous"][trained["previous"] >= 0]
+        self._users += np.bincount(trained["user"], minlength=self._users.size).astype(np.int32)
+        self._items += np.bincount(trained["item"], minlength=self._items.size).astype(np.int32)
+        self._previous += np.bincount(before, minlength=self._previous.size).astype(np.int32)
         days = self._intake.days.values
-        counts = np.bincount(train["time"] // DAY, minlength=int(days[-1]) + 1)
-        self._days += counts[days].astype(np.int32)
+        of_day = np.bincount(trained["time"] // DAY, minlength=int(days[-1]) + 1)
+        self._days += of_day[days].astype(np.int32)
         self._missing += missing
 
     def _check(self, rows: dict[str, int]) -> None:

@@ -284,6 +284,12 @@ class RunSettings:
             raise ConfigurationError(
                 "validation_fraction + test_fraction leave no training events: lower one of them"
             )
+        graded = settings.objective == "ranking" and not settings.samples_negatives
+        if graded and settings.features not in ("history", "full"):
+            raise ConfigurationError(
+                f"parameter features: {settings.features!r} has no histories, from which "
+                "image 'fmrec' learns to rank; set features to 'history' or 'full'"
+            )
         if settings.source == "landing" and settings.split not in SPLITS[:3]:
             raise ConfigurationError(
                 f"parameter split: {settings.split!r} needs an archive that comes in such files; "

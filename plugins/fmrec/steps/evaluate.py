@@ -149,8 +149,9 @@ class _Lists:
 
     def recommendations(self) -> Xcom:
         """Ten films for the user of the latest training event, none that the run saw rated."""
-        latest = self._rated["train"].sort_values("timestamp", kind="stable")
-        user = int(latest["user_id"].iloc[-1])
+        events = self._rated["train"]
+        known = events[events["user_id"].isin(self._design.space.trained_users)]
+        user = int(known.sort_values("timestamp", kind="stable")["user_id"].iloc[-1])
         seen = self._seen(*self._rated)
         rows = topn.recommend(
             self._model, self._design, seen, self._items, user, _RECOMMENDED, at=self._at

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -55,7 +55,7 @@ def ingest(run: Xcom, s3: S3Client, deployment: Deployment) -> Xcom:
     if this.settings.source == "landing":
         days = [_day(this, store, each, erased) for each in _landed(this, store, deployment)]
         indexes += days
-        notes = _judged(this, store, days)
+        notes = _judged(this, store, days) + _unread(this, store, deployment, days)
         origins.append(_origin_of(days))
     # Where an archive lies differs between workers, and says nothing of its content.
     listed = {"indexes": [without(index, "origin") for index in indexes]}
@@ -103,7 +103,7 @@ def _archive(run: Run, store: Store, deployment: Deployment, erased: erasure.Era
                 gone.of_table(archive.users()),
                 archive.items(),
             ),
-            lambda: {"origin": asdict(origin), "erased": gone.ratings},
+            lambda: {"erased": gone.ratings},
         )
     refused = sum(index["refused_by_check"].values())
     share = refused / max(refused + index["rows"], 1)
@@ -120,8 +120,6 @@ def _archive(run: Run, store: Store, deployment: Deployment, erased: erasure.Era
 
 
 def _landed(run: Run, store: Store, deployment: Deployment) -> list[landing.LandingDay]:
-    for stray in landing.strays(store, deployment.prefix).to_pylist():
-        log.warning("%s: %s", stray["file"], stray["reason"])
     days = landing.days(store, deployment.prefix, run.as_of)
     if not days and run.settings.archive is None:
         raise DataError(
@@ -200,6 +198,28 @@ def _last_accepted(run: Run, store: Store) -> Xcom | None:
             found: Xcom = json.loads(store.get(key))
             return found
     return None
+
+
+def _unread(run: Run, store: Store, deployment: Deployment, days: list[Index]) -> list[str]:
+    """What lies in the landing zone and is no rating of a day, and whether the zone fell silent."""
+    said = [
+        f"{stray['file']} is not read: {stray['reason']}."
+        for stray in landing.strays(store, deployment.prefix).to_pylist()
+    ]
+    said += [
+        f"Landing day {day['day']}: {strays} objects that are no files of ratings are not read; "
+        f"{run.layout.uri(day['quarantine'])} names them."
+        for day in days
+        if (strays := day["profile"]["counts"]["strays"])
+    ]
+    if days:
+        last = date.fromisoformat(days[-1]["day"])
+        silent = (run.as_of - timedelta(days=1)).date() - last
+        if silent.days > 0:
+            said.append(
+                f"Nothing has landed since {last}: {silent.days} day(s) before as_of have no file."
+            )
+    return said
 
 
 def _name(content: str, erased: erasure.Erasure) -> str:

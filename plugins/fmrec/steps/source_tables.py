@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fmrec.errors import DataError
 from fmrec.layout import Layout
 from fmrec.ratings import QUARANTINE, RATINGS, Chunk
 from fmrec.store import Store
 
 PART_ROWS = 1_000_000
+MOST_REFUSED = 1_000_000  # of a source: so many can still be held and kept
 _INDEX = "index.json"
 
 Index = dict[str, Any]
@@ -32,7 +34,8 @@ def written(
     When there is none, `read` gives the chunks, the users (USERS) and the items (ITEMS), which
     are written; then `facts`, which the index keeps besides; the index itself comes last. It has
     `ratings` (keys and rows), `users`, `items`, `quarantine` (keys), `rows`, and
-    `refused_by_check`. The files do not depend on how the rows come in chunks.
+    `refused_by_check`. The files do not depend on how the rows come in chunks. Raises DataError
+    for a source of which more rows are refused than can be kept.
     """
     index_key = layout.source(name, _INDEX)
     if store.exists(index_key):
@@ -101,9 +104,18 @@ def _parts(chunks: Iterable[Chunk], refused: list[pa.Table]) -> Iterator[pa.Tabl
     """The ratings in tables of PART_ROWS rows each, the last one fewer; at least one."""
     held: list[pa.Table] = [RATINGS.empty_table()]
     rows, count = 0, 0
+    bad = 0
     for chunk in chunks:
         if chunk.quarantine.num_rows:
             refused.append(chunk.quarantine)
+            bad += chunk.quarantine.num_rows
+            if bad > MOST_REFUSED:
+                first = refused[0].slice(0, 1).to_pylist()[0]
+                raise DataError(
+                    f"{first['file']}: more than {MOST_REFUSED:,} rows were refused, the first in "
+                    f"row {first['row']}: {first['reason']}. This is not the form that is "
+                    "expected: put the right file in its place."
+                )
         held.append(chunk.ratings)
         rows += chunk.ratings.num_rows
         while rows >= PART_ROWS:
