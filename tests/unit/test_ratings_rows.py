@@ -125,6 +125,8 @@ def test_a_csv_may_have_its_columns_in_any_order_and_quoted_names() -> None:
         b"1,2,3.5,881250949",
         b"",
         HEADER.strip().decode().encode("utf-16"),
+        b"0" * 140_000,
+        b"userId,movieId\rrating,timestamp",
     ],
 )
 def test_another_header_is_named_beside_the_expected_one(header: bytes) -> None:

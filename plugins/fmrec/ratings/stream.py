@@ -123,7 +123,10 @@ def _blocks(stream: BinaryIO, block_bytes: int, fault: Fault) -> Iterator[bytes]
 def _headed(line: bytes, fault: Fault) -> Form:
     """The form of a csv file with this header."""
     text = line.removesuffix(b"\r").decode("utf-8", errors="backslashreplace")
-    names = next(csv.reader([text]), [])
+    try:
+        names = next(csv.reader([text]), [])
+    except csv.Error:  # longer than csv reads, or a carriage return inside
+        names = [text]
     unlike = header_fault(names, tuple(_NAMES))
     if unlike is not None:
         raise fault(unlike, 1)
