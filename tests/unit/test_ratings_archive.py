@@ -98,6 +98,17 @@ def test_a_member_that_declares_too_much_is_a_bomb(tmp_path: Path) -> None:
         Archive(path, "x", "Get a fresh one.")
 
 
+def test_a_member_that_is_too_large_to_be_read_whole_is_a_bomb(tmp_path: Path) -> None:
+    path = tmp_path / "made.zip"
+    packed(path, a=b"\n" * 1_000_000)
+    altered(path, 24, "<I", 64 * 2**20 + 1)
+    with Archive(path, "x", "Get a fresh one.") as archive:
+        with pytest.raises(DataError, match=r"x/a: .* declares 67,108,865 bytes.* zip bomb.*fresh"):
+            archive.read("a")
+        with archive.open("a") as stream:  # what is read in pieces may be large
+            assert stream.read(10) == b"\n" * 10
+
+
 @pytest.mark.parametrize(
     ("declared", "summed", "what"),
     [

@@ -34,6 +34,7 @@ _BROKEN = (
 _ENCRYPTED = 0x1
 _SWELLS = 200  # text of ratings shrinks to a fifth or so
 _HARMLESS = 256 * 2**20
+_WHOLE = 64 * 2**20  # the largest member that is read whole, movies.csv of ml-32m, has 4 MB
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,19 @@ class Archive:
             yield cast(BinaryIO, _Member(self, name, packed, declared.file_size))
 
     def read(self, name: str) -> bytes:
-        """Content of a member. Raises DataError when it is missing, empty or damaged."""
+        """Content of a member of at most 64 MiB.
+
+        Raises DataError when it is missing, larger, empty or damaged.
+        """
         with self.open(name) as stream:
+            declared = self._zip.getinfo(f"{self.folder}/{name}")
+            if declared.file_size > _WHOLE:
+                raise self.fault(
+                    name,
+                    f"this member declares {declared.file_size:,} bytes, packed into "
+                    f"{declared.compress_size:,}, where {_WHOLE:,} are the most: "
+                    "this is no side file of ratings but a zip bomb",
+                )
             data = stream.read()
         if not data:
             raise self.fault(name, "this member is empty")
