@@ -242,7 +242,7 @@ def test_refused_rows_are_listed(refused: Store) -> None:
     assert found[-1] == ["6", "refused"]
     assert [row[1] for row in listed(DAY, "clock")[:-1]] == ["4", "6", "1"]
     assert listed(date(2026, 3, 8), None) == []
-    with pytest.raises(ConfigurationError, match="--reason stars: the checks are columns, type"):
+    with pytest.raises(ConfigurationError, match="--check stars: the checks are columns, type"):
         listed(None, "stars")
 
 

@@ -108,7 +108,7 @@ def _add_landing(commands: Any) -> None:
         description="List the rows of the landing zone that were refused, and why." + where,
     )
     listed.add_argument("--day", type=_day, help="one landing day, such as 2026-03-08")
-    listed.add_argument("--reason", metavar="CHECK", help="only those that failed this check")
+    listed.add_argument("--check", metavar="CHECK", help="only those that failed this check")
     listed.set_defaults(command=_quarantine)
 
     readmit = commands.add_parser(
@@ -188,7 +188,7 @@ def _replay(given: argparse.Namespace) -> int:
 def _quarantine(given: argparse.Namespace) -> int:
     from fmrec.cli import quarantine
 
-    quarantine.show(given.day, given.reason)
+    quarantine.show(given.day, given.check)
     return 0
 
 

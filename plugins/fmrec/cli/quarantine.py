@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 from rich.console import Console
@@ -24,7 +24,7 @@ def show(day: date | None, check: str | None, console: Console | None = None) ->
     They are read from the landed files themselves, also those of a day that is not over.
     """
     if check not in {None, *CHECKS}:
-        raise ConfigurationError(f"--reason {check}: the checks are {', '.join(CHECKS)}")
+        raise ConfigurationError(f"--check {check}: the checks are {', '.join(CHECKS)}")
     console = console or Console()
     store, deployment = zone.open_store()
     refused: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ def let_in(day: date, rows: str | None, check: str | None, today: date | None = 
 
 
 def _days(store: Store, prefix: str, day: date | None) -> list[LandingDay]:
-    end_of_time = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
+    end_of_time = datetime.max.replace(tzinfo=UTC)
     return [each for each in landing.days(store, prefix, end_of_time) if day in {None, each.day}]
 
 

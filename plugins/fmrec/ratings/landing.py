@@ -100,9 +100,10 @@ def days(store: Store, prefix: str, until: datetime) -> list[LandingDay]:
     `prefix` is the deployment's.
     """
     found: dict[date, list[Stored]] = {}
+    latest_start = until - timedelta(days=1)  # the last day of the calendar has no day after it
     for each in store.objects(f"{zone(prefix)}dt="):
         day = _day_of(each.key, prefix)
-        if day is not None and _midnight(day) + timedelta(days=1) <= until:
+        if day is not None and _midnight(day) <= latest_start:
             found.setdefault(day, []).append(each)
     return [
         LandingDay(day, day_folder(prefix, day), tuple(objects))
