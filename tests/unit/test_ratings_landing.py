@@ -300,6 +300,36 @@ def test_rows_of_parquet_are_refused_one_by_one(store: Store) -> None:
     assert text == {"user_id": 2.0, "item_id": 0, "rating": 3.0, "timestamp": NOON}
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("zone", ["UTC", "Foo/Bar", "+01:00"])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_times_of_parquet_that_python_cannot_hold_are_refused_alone(
+    store: Store, unit: str, zone: str, encoded: bool
+) -> None:
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6}[unit]
+    far = 2**62 if unit != "s" else 2**52  # Parquet keeps seconds as milliseconds
+    ticks = [NOON * per_second, far, -far, -1, None]
+    times = pa.array(ticks, pa.timestamp(unit, zone))
+    table = pa.table(
+        {
+            "user_id": [1, 2, 3, 4, 5],
+            "item_id": [2] * 5,
+            "rating": [3.0] * 5,
+            "timestamp": times.dictionary_encode() if encoded else times,
+        }
+    )
+    content = landed(store, a_parquet=parquet(table))
+    assert rows(content) == [(1, 2, 3.0, NOON)]
+    assert [(row, check) for _, row, check, _ in refused(content)] == [
+        (2, "clock"),
+        (3, "clock"),
+        (4, "clock"),
+        (5, "type"),
+    ]
+    told = [json.loads(text)["timestamp"] for text in content.quarantine["text"].to_pylist()]
+    assert told == [far // per_second, -far // per_second, -1, None]
+
+
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("last", [b"", b"\n", b"\n\n\n"])
 def test_a_mark_at_the_start_and_empty_lines_are_no_rows(
@@ -357,6 +387,14 @@ def test_a_day_is_seen_when_it_is_over(store: Store) -> None:
     ]
     assert seen == [[], [7], [7], [7, 8], [7, 8, 9]]
     assert days(store, "other", LATER) == []
+
+
+def test_the_last_day_of_the_calendar_is_never_over(store: Store) -> None:
+    for day in ("9999-12-30", "9999-12-31"):
+        store.put(f"p/landing/dt={day}/a.csv", HEADER)
+    assert days(store, "p", LATER) == []
+    found = days(store, "p", datetime(9999, 12, 31, 23, 59, tzinfo=UTC))
+    assert [each.day for each in found] == [date(9999, 12, 30)]
 
 
 def test_the_identity_of_a_day_follows_its_files_alone(store: Store, client: Any) -> None:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fmrec.errors import DataError
-from fmrec.ratings.event_rows import COLUMNS, columns_fault, type_fault
+from fmrec.ratings.event_rows import COLUMNS, columns_fault, type_fault, without_zone
 
 KINDS = ("csv", "jsonl", "parquet")
 BLOCK_BYTES = 8 << 20
@@ -77,7 +77,10 @@ def blocks(kind: str, data: bytes, block_bytes: int = BLOCK_BYTES) -> Iterator[B
 
 
 def texts(kind: str, data: bytes, rows: Sequence[int]) -> list[str]:
-    """What rows say, cut to 200 characters: a line of text, or JSON of a Parquet row."""
+    """What rows say, cut to 200 characters: a line of text, or JSON of a Parquet row.
+
+    A time of Parquet is told in UTC seconds.
+    """
     if kind == "parquet":
         lines = [json.dumps(each, default=str, ensure_ascii=False) for each in _taken(data, rows)]
     else:
@@ -92,9 +95,9 @@ def records(kind: str, data: bytes, rows: Sequence[int]) -> list[dict[str, Any]]
     elif kind == "jsonl":
         found = [json.loads(line) for line in _lines_at(data, rows)]
     else:
-        header, *lines = (line.decode() for line in _lines_at(data, [1, *rows]))
-        names = next(csv.reader([header]))
-        found = [dict(zip(names, each, strict=True)) for each in csv.reader(lines)]
+        header, *lines = _lines_at(data, [1, *rows])
+        names = next(csv.reader([header.decode()]))
+        found = [dict(zip(names, _fields(line, len(names)), strict=True)) for line in lines]
     return [{k: v for k, v in each.items() if v is not None and v != ""} for each in found]
 
 
@@ -362,5 +365,9 @@ def _parquet(data: bytes) -> Iterator[Block]:
 
 def _taken(data: bytes, rows: Sequence[int]) -> list[dict[str, Any]]:
     table = pq.ParquetFile(pa.BufferReader(data)).read()
-    found: list[dict[str, Any]] = table.take(pa.array([row - 1 for row in rows])).to_pylist()
+    table = table.take(pa.array([row - 1 for row in rows]))
+    at = table.column_names.index("timestamp")
+    # Not every time is one for Python's datetime, nor every zone known.
+    table = table.set_column(at, "timestamp", without_zone(table["timestamp"]))
+    found: list[dict[str, Any]] = table.to_pylist()
     return found

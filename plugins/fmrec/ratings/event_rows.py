@@ -119,6 +119,20 @@ def interpret(table: pa.Table) -> tuple[pa.Table, dict[int, tuple[str, str]]]:
     return pa.table(made), faults.found
 
 
+def without_zone(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Times of Parquet as whole UTC seconds, rounded down; any other column as it is."""
+    if pa.types.is_dictionary(times.type):
+        times = times.cast(times.type.value_type)
+    if not pa.types.is_timestamp(times.type):
+        return times
+    units = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[times.type.unit]
+    ticks = times.cast(pa.int64())
+    seconds = pc.divide(ticks, units)
+    # Arrow divides towards zero.
+    late = pc.less(ticks, pc.multiply(seconds, units))
+    return pc.subtract(seconds, late.cast(pa.int64()))
+
+
 def shown(value: Any) -> str:
     """A value in a message: quoted, and cut when it is long."""
     text = str(value)
@@ -240,9 +254,8 @@ def _numbers(column: pa.Array) -> tuple[NDArray[np.float64], Mask]:
 
 def _seconds(column: pa.Array, faults: _Faults) -> NDArray[np.int64]:
     if pa.types.is_timestamp(column.type):
-        units = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit]
         faults.told(~_present(column), "type", lambda _: "timestamp is missing")
-        return _cast(column) // units
+        return _cast(without_zone(column))
     values, known = _whole(column)
     if pa.types.is_string(column.type):
         fits = pc.fill_null(pc.match_substring_regex(column, _ISO), False)

@@ -7,7 +7,7 @@ import hashlib
 import io
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from fmrec.errors import ConfigurationError
@@ -114,8 +114,12 @@ def _would_be_taken(rows: list[dict[str, Any]], day: LandingDay) -> list[bool]:
     if not rows:
         return []
     _, refusals = read_file(_file(rows), "readmitted.csv", "csv", day.end)
-    again = {row for _, row, *_ in refusals}
-    return [number not in again for number in range(2, len(rows) + 2)]
+    again = {line for _, line, *_ in refusals}
+    fits, line = [], 2
+    for each in _lines(rows)[1:]:
+        fits.append(line not in again)
+        line += each.count("\n")  # a value with a line end in it makes more lines than one
+    return fits
 
 
 def _correct(what: str) -> str:
@@ -127,22 +131,27 @@ def _correct(what: str) -> str:
 
 
 def _file(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(_lines(rows)).encode()
+
+
+def _lines(rows: list[dict[str, Any]]) -> list[str]:
+    """The header and each row as CSV, with their ends."""
     names = [name for name in COLUMNS if name != "admitted" and any(name in row for row in rows)]
+    values = [[*(_written(row.get(name)) for name in names), "true"] for row in rows]
+    return [_line(each) for each in [[*names, "admitted"], *values]]
+
+
+def _line(values: list[str]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "admitted"])
-    for row in rows:
-        writer.writerow([*(_written(row.get(name)) for name in names), "true"])
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
 
 
 def _written(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, datetime):
-        return value.isoformat()
     if isinstance(value, list):
-        return "|".join(value)
+        return "|".join(each for each in value if each is not None)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
