@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -289,12 +290,14 @@ def test_types_that_are_not_spoken(regressor: Endpoint) -> None:
 
 
 def test_a_payload_without_length_is_refused(regressor: Endpoint) -> None:
-    connection = http.client.HTTPConnection(
-        regressor.connection.host, regressor.connection.port, timeout=30
-    )
-    connection.request("POST", "/invocations", iter([b"{}"]), {"Content-Type": JSON})
-    assert connection.getresponse().status == 411
-    connection.close()
+    host, port = regressor.connection.host, regressor.connection.port
+    with closing(http.client.HTTPConnection(host, port, timeout=30)) as connection:
+        # The head alone: the server may refuse and hang up before it has read a body.
+        connection.putrequest("POST", "/invocations")
+        connection.putheader("Content-Type", JSON)
+        connection.putheader("Transfer-Encoding", "chunked")
+        connection.endheaders()
+        assert connection.getresponse().status == 411
 
 
 def test_many_rows_in_one_request(regressor: Endpoint) -> None:
