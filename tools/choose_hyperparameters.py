@@ -44,6 +44,7 @@ from fmrec.fm import hyperparameters
 from fmrec.fm.adam import Adam
 from fmrec.fm.metrics import score_for
 from fmrec.fm.model import PredictorType
+from ranking_hyperparameters import SHOWN
 
 USERS, ITEMS = 943, 1682
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks" / "hyperparameters.md"
@@ -354,19 +355,6 @@ def read(archive: Path, member: str) -> np.ndarray:
     with zipfile.ZipFile(archive) as source:
         name = next(name for name in source.namelist() if name.endswith("/" + member))
         return np.loadtxt(source.read(name).decode().splitlines(), dtype=np.int64)
-
-
-SHOWN = (
-    "num_factors",
-    "epochs",
-    "mini_batch_size",
-    "bias_lr",
-    "linear_lr",
-    "factors_lr",
-    "linear_wd",
-    "factors_wd",
-    "factors_init_sigma",
-)
 
 
 def header(objective: Objective, names: list[str], *more: str) -> list[str]:

@@ -28,6 +28,7 @@ from fmrec.fm.adam import Adam
 from fmrec.fm.metrics import score_for
 from fmrec.ratings import open_archive
 from fmrec.settings import RunSettings
+from ranking_hyperparameters import SHOWN
 
 PRESETS = ("side", "history", "full")
 METHOD = """\
@@ -51,17 +52,7 @@ HISTORY = RunSettings().history_length
 CLOCK = 2**31
 METRICS = {"rating": "rmse", "like": "binary_classification_cross_entropy"}
 PREDICTORS = {"rating": "regressor", "like": "binary_classifier"}
-SHOWN = (
-    "num_factors",
-    "epochs",
-    "mini_batch_size",
-    "bias_lr",
-    "linear_lr",
-    "factors_lr",
-    "linear_wd",
-    "factors_wd",
-    "factors_init_sigma",
-)
+
 
 Configuration = dict[str, str]
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 
 from fmrec.errors import DataError
-from fmrec.events.encoders import DAY, FEATURES, Feature, weekday
+from fmrec.events.encoders import FEATURES, Feature, weekday
 from fmrec.events.facts import Facts, History
 from fmrec.events.merging import Block, Int32s, merged
 from fmrec.events.objectives import graded as grade
 from fmrec.events.places import Places
 from fmrec.events.space import FeatureSpace
+from fmrec.events.window import DAY
 
 _HISTORIES = [n for n, feature in enumerate(FEATURES) if feature.name in ("rated", "rated_by")]
 

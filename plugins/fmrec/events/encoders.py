@@ -15,7 +15,6 @@ Side = Literal["user", "item", "event"]
 Read = Callable[[pa.Table], tuple[NDArray[np.int64], pa.Array]]
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-DAY = 86_400
 
 _BANDS = ("0-17", "18-24", "25-34", "35-44", "45-49", "50-55", "56+")
 _BANDS_FROM = np.array([18, 25, 35, 45, 50, 56])

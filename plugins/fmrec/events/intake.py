@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from fmrec.errors import DataError
 from fmrec.events.mixing import bucket_of
 from fmrec.events.spill import Rows, Spill, taken
-from fmrec.events.window import Span, moment, visible
+from fmrec.events.window import DAY, Span, moment, visible
 
 BUCKETS = 64
-DAY = 86_400
 _THREADS = 2
 _MOST_ROWS = 2**32
 _BATCH_ROWS = 1 << 20

@@ -17,13 +17,14 @@ from fmrec.errors import ConfigurationError, DataError
 from fmrec.events import splits
 from fmrec.events.facts import Facts
 from fmrec.events.histories import Latest, previous
-from fmrec.events.intake import DAY, Intake, take_in
+from fmrec.events.intake import Intake, take_in
 from fmrec.events.mixing import bucket_of, mixed
 from fmrec.events.negatives import sample
 from fmrec.events.objectives import LIKED_FROM
 from fmrec.events.spill import Rows, Spill, taken
 from fmrec.events.splits import PARTS, TRAIN
 from fmrec.events.thinning import thin
+from fmrec.events.window import DAY
 from fmrec.ratings import FOLD_SPLITS, SPLITS
 
 EXAMPLES = "examples"

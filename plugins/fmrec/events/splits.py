@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from fmrec.errors import ConfigurationError
 from fmrec.events.mixing import mixed
 from fmrec.events.spill import Rows
+from fmrec.events.window import DAY
 
-DAY = 86_400
 TRAIN, VALIDATION, TEST, FILTERED = range(4)
 PARTS = ("train", "validation", "test", "filtered")
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from fmrec.errors import ConfigurationError
 
+DAY = 86_400  # seconds
+
 
 def as_seconds(as_of: datetime) -> int:
     """The moment in UTC seconds. Raises ConfigurationError when it has no zone."""

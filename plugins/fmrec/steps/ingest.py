@@ -19,7 +19,7 @@ from fmrec.ratings.event_rows import SCALE as LANDED
 from fmrec.settings import Deployment
 from fmrec.steps import source_tables
 from fmrec.steps.source_tables import Index
-from fmrec.steps.xcom import Xcom, without
+from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
 
 if TYPE_CHECKING:
@@ -48,18 +48,16 @@ def ingest(run: Xcom, s3: S3Client, deployment: Deployment) -> Xcom:
     erased = erasure.load(store, deployment.prefix)
     indexes, origins = [], []
     if this.settings.archive is not None:
-        index = _archive(this, store, deployment, erased)
+        index, origin = _archive(this, store, deployment, erased)
         indexes.append(index)
-        origins.append(index["origin"])
+        origins.append(origin)
     notes: list[str] = []
     if this.settings.source == "landing":
         days = [_day(this, store, each, erased) for each in _landed(this, store, deployment)]
         indexes += days
         notes = _judged(this, store, days) + _unread(this, store, deployment, days)
         origins.append(_origin_of(days))
-    # Where an archive lies differs between workers, and says nothing of its content.
-    listed = {"indexes": [without(index, "origin") for index in indexes]}
-    store.put(this.layout.sources, json.dumps(listed, sort_keys=True).encode())
+    store.put(this.layout.sources, json.dumps({"indexes": indexes}, sort_keys=True).encode())
     keys = {}
     for kind in ("users", "items"):
         keys[kind] = this.layout.described(kind)
@@ -82,7 +80,10 @@ def ingest(run: Xcom, s3: S3Client, deployment: Deployment) -> Xcom:
     }
 
 
-def _archive(run: Run, store: Store, deployment: Deployment, erased: erasure.Erasure) -> Index:
+def _archive(
+    run: Run, store: Store, deployment: Deployment, erased: erasure.Erasure
+) -> tuple[Index, Xcom]:
+    """What the archive holds, and whence: where it lies differs between workers."""
     settings = run.settings
     assert settings.archive is not None  # noqa: S101 - asked for by the caller
     gone = _Gone(erased)
@@ -116,7 +117,7 @@ def _archive(run: Run, store: Store, deployment: Deployment, erased: erasure.Era
             f"{run.layout.uri(index['quarantine'])}. Put the right archive in its place, or raise "
             "max_refused."
         )
-    return index | {"origin": asdict(origin)}
+    return index, asdict(origin)
 
 
 def _landed(run: Run, store: Store, deployment: Deployment) -> list[landing.LandingDay]:
