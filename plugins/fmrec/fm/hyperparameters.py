@@ -2,7 +2,8 @@
 
 Names, defaults and error texts are those of the built-in container (SageMaker Developer Guide,
 "Factorization Machines Hyperparameters", and its default-conf.json, which also lists the
-undocumented ones). ``_seed`` is our own addition: the built-in cannot be seeded.
+undocumented ones). ``_seed``, ``solver`` and what belongs to a solver are our own additions: the
+built-in has one solver, which cannot be seeded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fmrec.errors import ConfigurationError
 from fmrec.fm.model import PredictorType
 
 InitMethod = Literal["normal", "uniform", "constant"]
+Solver = Literal["adam", "mcmc", "catalogue"]
 # The first seed whose bias starts within a quarter of a standard deviation of its mean: the
 # bias start shifts the error of the first epoch (docs/decisions/0005-adam-follows-the-builtin.md).
 DEFAULT_SEED = 11
@@ -45,14 +47,17 @@ def _integer(least: int) -> _Kind:
     )
 
 
-def _number(*, signed: bool = False, above_zero: bool = False) -> _Kind:
+def _number(*, signed: bool = False, above_zero: bool = False, below_one: bool = False) -> _Kind:
     def valid(text: str) -> bool:
         if not _NUMBER.fullmatch(text) or float(text) in (float("inf"), float("-inf")):
+            return False
+        if below_one and float(text) >= 1:
             return False
         return signed or (float(text) > 0 if above_zero else float(text) >= 0)
 
     limit = "" if signed else "'minimum': 0, "
     words = "a number" if signed else "a number above 0" if above_zero else "a number, 0 or more"
+    words += ", below 1" if below_one else ""
     schema = (
         "{'oneOf': [{'pattern': '^[-+]?[0-9]*\\\\.?[0-9]+([eE][-+]?[0-9]+)?$', "
         f"'type': 'string'}}, {{{limit}'type': 'number'}}]}}"
@@ -111,8 +116,22 @@ _TABLE: tuple[tuple[str, _Kind, str | None], ...] = (
     ("eps", _number(above_zero=True), None),
     ("rescale_grad", _NON_NEGATIVE, None),
     ("_seed", _integer(0), None),
+    ("solver", _one_of("adam", "mcmc", "catalogue"), None),
 )
-_KINDS = {name: kind for name, kind, _ in _TABLE}
+# Solver, name, kind, default.
+_OWN: tuple[tuple[Solver, str, _Kind, str], ...] = (
+    ("mcmc", "iterations", _COUNT, "100"),
+    ("mcmc", "burn_in", _integer(0), "20"),
+    ("mcmc", "chains", _COUNT, "4"),
+    ("mcmc", "samples", _COUNT, "32"),
+    ("catalogue", "dropout", _number(below_one=True), "0.5"),
+    ("catalogue", "als_factors", _integer(0), "32"),
+    ("catalogue", "als_weight", _NON_NEGATIVE, "1"),
+    ("catalogue", "als_sweeps", _COUNT, "8"),
+    ("catalogue", "als_regularisation", _NON_NEGATIVE, "0.02"),
+    ("catalogue", "als_unobserved_weight", _NON_NEGATIVE, "0.1"),
+)
+_KINDS = {name: kind for name, kind, _ in _TABLE} | {name: kind for _, name, kind, _ in _OWN}
 DEFAULTS: Mapping[str, str] = {name: value for name, _, value in _TABLE if value is not None}
 REQUIRED = ("feature_dim", "num_factors", "predictor_type")
 # Settings of the built-in's MXNet engine, which have nothing to steer here.
@@ -128,6 +147,28 @@ class Group:
     init_method: InitMethod
     init_argument: float
     used: bool = True
+
+
+@dataclass(frozen=True)
+class Mcmc:
+    """What solver mcmc takes: iterations of each chain, and samples that are exported."""
+
+    iterations: int
+    burn_in: int
+    chains: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What solver catalogue takes; ``als_factors`` 0 leaves the implicit ALS part out."""
+
+    dropout: float
+    als_factors: int
+    als_weight: float
+    als_sweeps: int
+    als_regularisation: float
+    als_unobserved_weight: float
 
 
 @dataclass(frozen=True)
@@ -148,6 +189,9 @@ class Hyperparameters:
     eps: float
     batch_metrics_publish_interval: int
     seed: int
+    solver: Solver
+    mcmc: Mcmc
+    catalogue: Catalogue
 
 
 def parse(provided: Mapping[str, object]) -> Hyperparameters:
@@ -159,7 +203,9 @@ def parse(provided: Mapping[str, object]) -> Hyperparameters:
     _check_names(texts)
     for name, text in texts.items():
         _check_value(name, text)
-    configuration = {**DEFAULTS, **texts}
+    solver = cast(Solver, texts.get("solver", "adam"))
+    own = {name: default for each, name, _, default in _OWN if each == solver}
+    configuration = {**DEFAULTS, **own, **texts}
     batch = int(configuration["mini_batch_size"])
     return Hyperparameters(
         configuration=configuration,
@@ -176,6 +222,9 @@ def parse(provided: Mapping[str, object]) -> Hyperparameters:
         eps=float(configuration.get("eps", "1e-8")),
         batch_metrics_publish_interval=int(configuration["batch_metrics_publish_interval"]),
         seed=int(configuration.get("_seed", DEFAULT_SEED)),
+        solver=solver,
+        mcmc=_mcmc(configuration),
+        catalogue=_catalogue(configuration),
     )
 
 
@@ -189,6 +238,13 @@ def _check_names(texts: Mapping[str, str]) -> None:
         raise ConfigurationError(
             f"Additional properties are not allowed ({listed} {verb} unexpected) "
             f"(caused by ValidationError).{hint}"
+        )
+    solver = texts.get("solver", "adam")
+    foreign = [(owner, name) for owner, name, _, _ in _OWN if owner != solver and name in texts]
+    if foreign:
+        raise ConfigurationError(
+            f"{foreign[0][1]!r} belongs to solver {foreign[0][0]!r}, but the solver is "
+            f"{solver!r} (caused by ValidationError): leave it out, or set solver"
         )
     missing = [name for name in REQUIRED if name not in texts]
     if missing:
@@ -227,6 +283,30 @@ def _group(configuration: Mapping[str, str], group: str, *, used: bool) -> Group
         init_argument=float(configuration[name]),
         used=used,
     )
+
+
+def _mcmc(configuration: Mapping[str, str]) -> Mcmc:
+    texts = _of(configuration, "mcmc")
+    return Mcmc(**{name: int(text) for name, text in texts.items()})
+
+
+def _catalogue(configuration: Mapping[str, str]) -> Catalogue:
+    texts = _of(configuration, "catalogue")
+    return Catalogue(
+        dropout=float(texts["dropout"]),
+        als_factors=int(texts["als_factors"]),
+        als_weight=float(texts["als_weight"]),
+        als_sweeps=int(texts["als_sweeps"]),
+        als_regularisation=float(texts["als_regularisation"]),
+        als_unobserved_weight=float(texts["als_unobserved_weight"]),
+    )
+
+
+def _of(configuration: Mapping[str, str], solver: Solver) -> dict[str, str]:
+    """Return what belongs to a solver; its defaults where the configuration does not name it."""
+    return {
+        name: configuration.get(name, default) for each, name, _, default in _OWN if each == solver
+    }
 
 
 def _optional(configuration: Mapping[str, str], name: str) -> float | None:
