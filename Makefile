@@ -26,9 +26,11 @@ check: .venv/development  ## lint, types, imports, unit tests: about a minute
 test: .venv/development  ## every test, with real processes: some six minutes
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/
+bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/ (LIBFM=PATH MYFM=1)
 	$(BIN)/python tools/bench_codec.py
 	$(BIN)/python tools/bench_scale.py
+	$(BIN)/python tools/bench_fm.py $(if $(LIBFM),--libfm "$(LIBFM)") $(if $(MYFM),--myfm)
+	$(BIN)/python tools/bench_fm.py --guard
 
 docs: .venv/runtime  ## write the generated pages of docs/
 	$(BIN)/python tools/write_docs.py
@@ -45,6 +47,7 @@ lock: .venv/development  ## resolve requirements*.in anew
 	@echo "Installing what fmrec runs on into .venv: a few minutes, once."
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
+	$(BIN)/python -m fmrec.fm compile
 	@touch $@
 
 .venv/development: .venv/runtime requirements-dev.txt

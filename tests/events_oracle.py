@@ -13,14 +13,16 @@ import pandas as pd
 
 from fmrec.events.facts import Facts, History
 
-DAY = 86_400
+DAY, HOUR = 86_400, 3_600
 DESCRIBED = ["age_band", "gender", "occupation", "zip_area", "genre", "release_year"]
-ORDER = ["user", "item", *DESCRIBED, "day", "weekday", "rated", "rated_by", "previous"]
+ORDER = ["user", "item", *DESCRIBED, "day", "weekday", "visit", "rated", "rated_by", "previous"]
 OF_PRESET = {
     "ids": ["user", "item"],
     "side": ["user", "item", *DESCRIBED],
     "history": ["user", "item", "rated", "rated_by", "previous"],
-    "full": ORDER,
+    "profile": ["user", "item", *DESCRIBED, "rated", "rated_by"],
+    "full": ["user", "item", *DESCRIBED, "day", "visit", "rated", "rated_by"],
+    "everything": ORDER,
 }
 GRADES = {0.5: 0.1, 1: 0.2, 1.5: 0.25, 2: 0.3, 2.5: 0.4, 3: 0.5, 3.5: 0.65, 4: 0.8, 4.5: 0.9, 5: 1}
 
@@ -36,11 +38,11 @@ def slow_facts(train: pd.DataFrame, visible: pd.DataFrame, length: int) -> Facts
     The latest training event is the one with the latest timestamp; of equal ones the later row.
     `train` has previous_item_id besides.
     """
-    seen: dict[str, dict[int, int]] = {"user": {}, "item": {}, "day": {}}
+    seen: dict[str, dict[Any, int]] = {"user": {}, "item": {}, "day": {}, "visit": {}}
     for row in visible.itertuples():
         for kind, value in keys(row):
             seen[kind][value] = min(first_seen(row), seen[kind].get(value, 2**62))
-    trained: dict[str, dict[int, int]] = {kind: defaultdict(int) for kind in (*seen, "previous")}
+    trained: dict[str, dict[Any, int]] = {kind: defaultdict(int) for kind in (*seen, "previous")}
     for row in train.itertuples():
         for kind, value in keys(row):
             trained[kind][value] += 1
@@ -54,6 +56,7 @@ def slow_facts(train: pd.DataFrame, visible: pd.DataFrame, length: int) -> Facts
         return np.array([trained[kind][value] for value in lists[of]], np.int32)
 
     latest = latest_first(train)
+    place = {user: at for at, user in enumerate(lists["user"])}
     return Facts(
         users=np.array(lists["user"], np.int64),
         users_known=known("user"),
@@ -64,6 +67,10 @@ def slow_facts(train: pd.DataFrame, visible: pd.DataFrame, length: int) -> Facts
         days=np.array(lists["day"], np.int64),
         days_known=known("day"),
         days_trained=counts("day", "day"),
+        visits_user=np.array([place[user] for user, _ in lists["visit"]], np.int32),
+        visits_hour=np.array([hour for _, hour in lists["visit"]], np.int32),
+        visits_known=known("visit"),
+        visits_trained=counts("visit", "visit"),
         previous_trained=counts("previous", "item"),
         rated=_history(latest, lists["user"], lists["item"], "user_id", "item_id", length + 1),
         raters=_history(latest, lists["item"], lists["user"], "item_id", "user_id", length + 1),
@@ -103,8 +110,13 @@ def with_previous(events: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
     return events.assign(previous_item_id=np.array(previous, np.int64))
 
 
-def keys(row: Any) -> list[tuple[str, int]]:
-    return [("user", row.user_id), ("item", row.item_id), ("day", row.timestamp // DAY)]
+def keys(row: Any) -> list[tuple[str, Any]]:
+    return [
+        ("user", row.user_id),
+        ("item", row.item_id),
+        ("day", row.timestamp // DAY),
+        ("visit", (row.user_id, row.timestamp // HOUR)),
+    ]
 
 
 def latest_first(train: pd.DataFrame) -> list[Any]:
@@ -172,6 +184,7 @@ class SlowDesign:
             ("previous", row.item_id, str(row.item_id)),
             ("day", day, date(day).strftime("%Y-%m-%d")),
             ("weekday", date(day).weekday(), date(day).strftime("%a")),
+            ("visit", (row.user_id, row.timestamp // HOUR), visit(row.user_id, row.timestamp)),
         ]
         for feature, values in self.described(row.user_id, row.item_id).items():
             found += [(feature, value, str(value)) for value in values]
@@ -216,13 +229,14 @@ class SlowDesign:
         raters = raters[: self.length]
         return row | {f"rated_by:{user}": 1 / math.sqrt(len(raters)) for user in raters}
 
-    def context(self, timestamp: int, previous: int) -> dict[str, float]:
+    def context(self, user_id: int, timestamp: int, previous: int) -> dict[str, float]:
         day = timestamp // DAY
         earlier = [known for known in self.trained_days if known <= day]
         nearest = earlier[-1] if earlier else self.trained_days[0]
         return {
             f"day:{date(nearest).strftime('%Y-%m-%d')}": 1.0,
             f"weekday:{date(day).strftime('%a')}": 1.0,
+            f"visit:{visit(user_id, timestamp)}": 1.0,
             f"previous:{previous}": 1.0,
         }
 
@@ -230,7 +244,7 @@ class SlowDesign:
         return self.dense(
             self.user_row(e.user_id, e.item_id)
             | self.item_row(e.item_id, e.user_id)
-            | self.context(e.timestamp, e.previous_item_id)
+            | self.context(e.user_id, e.timestamp, e.previous_item_id)
             for e in events.itertuples()
         )
 
@@ -238,7 +252,7 @@ class SlowDesign:
         latest: Callable[[int], int] = lambda user: next(  # noqa: E731
             (e.item_id for e in self.latest if e.user_id == user), 0
         )
-        return self.dense(self.user_row(u) | self.context(at, latest(u)) for u in user_ids)
+        return self.dense(self.user_row(u) | self.context(u, at, latest(u)) for u in user_ids)
 
     def item_side(self, item_ids: list[int]) -> np.ndarray:
         return self.dense(self.item_row(item) for item in item_ids)
@@ -257,6 +271,10 @@ class SlowDesign:
 
 def date(day: int) -> datetime:
     return datetime.fromtimestamp(day * DAY, UTC)
+
+
+def visit(user_id: int, timestamp: int) -> str:
+    return f"{user_id}@{datetime.fromtimestamp(timestamp, UTC).strftime('%Y-%m-%dT%H')}"
 
 
 def band(age: int) -> str:

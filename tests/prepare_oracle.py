@@ -40,6 +40,7 @@ DEFAULT = Choices(
     negatives=0,
     negative_exponent=0.5,
     shard_rows=1_000,
+    visits=False,
 )
 
 
@@ -158,6 +159,9 @@ def slow(rows: list[Row], choices: Choices) -> Slow:
     facts = slow_facts(train, frame(seen), choices.history_length)
     if not choices.history_length:
         facts = replace(facts, rated=nothing(facts.users), raters=nothing(facts.items))
+    if not choices.visits:
+        visits = [name for name in vars(facts) if name.startswith("visits_")]
+        facts = replace(facts, **{name: getattr(facts, name)[:0] for name in visits})
     events: dict[str, list[Event]] = {}
     for name in ("train", "validation", "test", "filtered"):
         mine = [place for place in kept if parts[place] == name]
@@ -177,14 +181,19 @@ def slow(rows: list[Row], choices: Choices) -> Slow:
 
 def trained_on(examples: list[Event], facts: Facts) -> dict[str, np.ndarray]:
     """How many of the rows each user, item, day and film before has."""
+    visits = zip(facts.users[facts.visits_user].tolist(), facts.visits_hour.tolist(), strict=True)
     of = {
-        "users_trained": (facts.users, Counter(each.user for each in examples)),
-        "items_trained": (facts.items, Counter(each.item for each in examples)),
-        "days_trained": (facts.days, Counter(each.timestamp // 86_400 for each in examples)),
-        "previous_trained": (facts.items, Counter(each.previous for each in examples)),
+        "users_trained": (facts.users.tolist(), Counter(each.user for each in examples)),
+        "items_trained": (facts.items.tolist(), Counter(each.item for each in examples)),
+        "days_trained": (
+            facts.days.tolist(),
+            Counter(each.timestamp // 86_400 for each in examples),
+        ),
+        "visits_trained": (visits, Counter((e.user, e.timestamp // 3_600) for e in examples)),
+        "previous_trained": (facts.items.tolist(), Counter(each.previous for each in examples)),
     }
     return {
-        name: np.array([counts[value] for value in values.tolist()], np.int32)
+        name: np.array([counts[value] for value in values], np.int32)
         for name, (values, counts) in of.items()
     }
 

@@ -1,4 +1,4 @@
-"""`python -m fmrec.fm train` and `serve` as real processes. About 6 s."""
+"""`python -m fmrec.fm train` and `serve` as real processes. About 20 s."""
 
 from __future__ import annotations
 
@@ -37,18 +37,28 @@ def command(name: str, ml_root: Path, **env: str) -> subprocess.Popen[str]:
     )
 
 
-def test_sigterm_saves_the_model_and_exits_cleanly(tmp_path: Path) -> None:
-    config = tmp_path / "input" / "config"
+def lay_out(ml_root: Path, **more: str) -> None:
+    config = ml_root / "input" / "config"
     config.mkdir(parents=True)
     required = {"feature_dim": "40", "num_factors": "4", "predictor_type": "regressor"}
-    (config / "hyperparameters.json").write_text(json.dumps(required | {"epochs": "100000000"}))
-    data = tmp_path / "input" / "data" / "train"
+    (config / "hyperparameters.json").write_text(json.dumps(required | more))
+    data = ml_root / "input" / "data" / "train"
     data.mkdir(parents=True)
-    (data / "part").write_bytes(recordio.encode(sparse.csr_matrix(np.eye(D)), np.ones(D)))
+    X = sparse.random(95, D, 0.1, format="csr", dtype=np.float32, random_state=5)
+    labels = np.random.default_rng(5).normal(size=95)
+    (data / "part").write_bytes(recordio.encode(X, labels))
+
+
+def wait_for(job: subprocess.Popen[str], text: str) -> None:
+    assert job.stdout is not None
+    while text not in job.stdout.readline():
+        assert job.poll() is None
+
+
+def test_sigterm_saves_the_model_and_exits_cleanly(tmp_path: Path) -> None:
+    lay_out(tmp_path, epochs="100000000")
     with command("train", tmp_path) as job:
-        assert job.stdout is not None
-        while "epoch=1, train rmse" not in job.stdout.readline():
-            assert job.poll() is None
+        wait_for(job, "epoch=1, train rmse")
         assert not (tmp_path / "model").exists()
         job.send_signal(signal.SIGTERM)
         log, _ = job.communicate(timeout=60)
@@ -57,12 +67,63 @@ def test_sigterm_saves_the_model_and_exits_cleanly(tmp_path: Path) -> None:
     assert artifact.load(tmp_path / "model").feature_dim == D
 
 
+def model_of(ml_root: Path) -> bytes:
+    return (ml_root / "model" / "model_algo-1").read_bytes()
+
+
+# Enough to be killed in, and few enough to be done.
+LONG = {"epochs": "20000", "mini_batch_size": "10", "factors_lr": "0.01"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    ml_root = tmp_path_factory.mktemp("undisturbed")
+    lay_out(ml_root, **LONG)
+    with command("train", ml_root) as job:
+        log, errors = job.communicate(timeout=120)
+    assert job.returncode == 0, errors
+    assert "Checkpoint loading and saving are disabled." in log
+    assert not (ml_root / "checkpoints").exists()
+    return model_of(ml_root)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_that_is_started_again_ends_as_if_nothing_had_been(
+    tmp_path: Path, undisturbed: bytes, number: signal.Signals
+) -> None:
+    lay_out(tmp_path, **LONG)
+    kept = tmp_path / "checkpoints" / "state-0.npz"
+    kept.parent.mkdir()
+    with command("train", tmp_path) as job:
+        wait_for(job, "epoch=100, train rmse")
+        # A stop keeps the state at once; for a kill it must have been kept before.
+        while number == signal.SIGKILL and not kept.is_file():
+            wait_for(job, "train rmse")
+        job.send_signal(number)
+        log, _ = job.communicate(timeout=60)
+    assert kept.is_file()
+    if number == signal.SIGKILL:
+        assert job.returncode == -number
+        assert not (tmp_path / "model").exists()
+    else:
+        assert job.returncode == 0
+        assert model_of(tmp_path) != undisturbed
+    with command("train", tmp_path) as job:
+        log, errors = job.communicate(timeout=120)
+    assert job.returncode == 0, errors
+    assert f"Going on from the checkpoint {kept}" in log
+    assert "epoch=0, train" not in log
+    assert "epoch=19999, train rmse" in log
+    assert model_of(tmp_path) == undisturbed
+    assert [path.name for path in kept.parent.iterdir()] == ["state-0.npz"]
+
+
 def test_a_failed_job_exits_with_an_error_and_says_why(tmp_path: Path) -> None:
     with command("train", tmp_path) as job:
         log, _ = job.communicate(timeout=60)
     assert job.returncode == 1
-    assert "ClientError: No value(s) were specified" in log
-    assert (tmp_path / "output" / "failure").read_text().startswith("ClientError: No value(s)")
+    assert "AlgorithmError: No value(s) were specified" in log
+    assert (tmp_path / "output" / "failure").read_text().startswith("AlgorithmError: No value(s)")
 
 
 @pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "now"]])
@@ -71,7 +132,7 @@ def test_an_unknown_command_is_refused(arguments: list[str]) -> None:
         [sys.executable, "-m", "fmrec.fm", *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "usage: python -m fmrec.fm train|serve" in done.stderr
+    assert "usage: python -m fmrec.fm train|serve|compile" in done.stderr
 
 
 def a_model(predictor_type: str) -> Model:

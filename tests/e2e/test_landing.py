@@ -70,6 +70,13 @@ def test_replayed_days_become_a_model_and_bad_rows_are_kept(
     assert 0 <= report["metrics"]["ndcg@10"] <= 1
     assert "popularity" in report["baselines"]
 
+    best = report["recommendations"]
+    first = best["items"][0]
+    told = call("explain", "--user", str(best["user_id"]), "--item", str(first["item_id"]))
+    assert f"User {best['user_id']} and {first['title']}" in told
+    assert f"in run {report['run']['run']}" in told
+    assert f"Probability {first['score']:.4f}" in told
+
 
 def test_the_own_image_learns_graded_ratings(fmrec: Any, tmp_path: Path) -> None:
     options = ["--source", "sample", "--objective", "ranking", "--image", "fmrec"]
@@ -82,8 +89,12 @@ def test_the_own_image_learns_graded_ratings(fmrec: Any, tmp_path: Path) -> None
     assert report["counts"]["ranked_users"] > 0
 
 
-def test_commands_of_the_landing_zone_say_when_nothing_runs(fmrec: Any) -> None:
-    for arguments in (["replay", "--source", "sample"], ["quarantine"]):
+def test_commands_on_a_bucket_say_when_nothing_runs(fmrec: Any) -> None:
+    for arguments in (
+        ["replay", "--source", "sample"],
+        ["quarantine"],
+        ["explain", "--user", "1", "--item", "1"],
+    ):
         answer = fmrec(*arguments)
         assert answer.returncode == 1
         assert "make up" in answer.stderr

@@ -29,7 +29,9 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
     count = len(pairs)
     column = st.lists(STARS, min_size=count, max_size=count)
     days = draw(st.lists(st.integers(0, 12), min_size=count, max_size=count))
-    seconds = draw(st.lists(st.sampled_from([0, 1, 50_000]), min_size=count, max_size=count))
+    seconds = draw(
+        st.lists(st.sampled_from([0, 1, 3_599, 3_600, 50_000]), min_size=count, max_size=count)
+    )
     late = draw(st.lists(st.sampled_from([0, 0, 1, 5]), min_size=count, max_size=count))
     time = [START // DAY * DAY + day * DAY + s for day, s in zip(days, seconds, strict=True)]
     events = pd.DataFrame(
@@ -126,14 +128,15 @@ def test_the_matrix_is_what_a_slow_encoder_makes(
 
 
 @settings(deadline=None)  # the first example may compile
-@given(worlds(), presets, lengths, st.booleans(), st.booleans())
+@given(worlds(), presets, lengths, st.booleans(), st.booleans(), st.integers(0, 30))
 def test_the_sides_are_what_a_slow_encoder_makes(
-    world: dict[str, Any], preset: str, length: int, graded: bool, leave_own_out: bool
+    world: dict[str, Any], preset: str, length: int, graded: bool, leave_own_out: bool, of: int
 ) -> None:
     design, slow, events = both(world, preset, length, graded=graded, leave_own_out=leave_own_out)
     described = [row["user_id"] for row in world["users"]]
     users = [*events["user_id"].tolist(), *described, 4, 10**9]
-    at = int(events["timestamp"].max()) + DAY
+    moments = [int(events["timestamp"].max()) + DAY, *events["timestamp"].tolist(), START * 9]
+    at = moments[of % len(moments)]
     same(design.user_side(np.array(users), at), slow.user_side(users, at))
     items = [*events["item_id"].tolist(), *(row["item_id"] for row in world["items"]), 4]
     same(design.item_side(np.array(items)), slow.item_side(items))
@@ -154,6 +157,19 @@ def test_a_row_is_the_sum_of_its_sides(
         later["item_id"].to_numpy()
     )
     assert (design.encode(later) != sides).nnz == 0
+
+
+@settings(deadline=None)  # the first example may compile
+@given(worlds(), presets, lengths, st.booleans(), st.booleans())
+def test_a_pair_asked_about_is_encoded_as_an_event_of_that_moment(
+    world: dict[str, Any], preset: str, length: int, graded: bool, leave_own_out: bool
+) -> None:
+    design, _, events = both(world, preset, length, graded=graded, leave_own_out=leave_own_out)
+    at = START + 20 * DAY
+    later = events.assign(timestamp=at).set_index(events.index + 1000)
+    later = with_previous(later, events[world["trained"]])
+    asked = design.asked(later["user_id"].to_numpy(), later["item_id"].to_numpy(), at)
+    assert (design.encode(later) != asked).nnz == 0
 
 
 @settings(deadline=None)  # the first example may compile

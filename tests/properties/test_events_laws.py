@@ -34,7 +34,7 @@ stars = st.sampled_from([0.5, 1.0, 3.0, 3.5, 4.0, 4.5, 5.0, 5.0, NAN])
 times = st.builds(
     lambda day, second: START + day * DAY + second,
     st.integers(0, 4),
-    st.sampled_from([0, 0, 1, 2, 50_000, DAY - 1]),
+    st.sampled_from([0, 0, 1, 2, 3_599, 3_600, 50_000, DAY - 1]),
 )
 
 
@@ -70,6 +70,7 @@ choices = st.builds(
     history_length=st.sampled_from([0, 1, 2, 50]),
     negatives=st.sampled_from([0, 0, 1, 3]),
     negative_exponent=st.sampled_from([0.0, 0.75]),
+    visits=st.booleans(),
 )
 
 
@@ -225,6 +226,7 @@ def test_the_columns_of_a_later_clock_begin_with_those_of_an_earlier(
     names = []
     for as_of in sorted({one, other, START + 9 * DAY}):
         changes = {"as_of": as_of, "user_least": 1, "item_least": 1, "history_length": 2}
+        changes |= {"visits": True}
         try:
             facts = made([table(rows)], chosen(**vars(made_of) | changes)).facts
         except DataError:

@@ -18,7 +18,7 @@ from fmrec.events.design import Design
 from fmrec.events.space import FeatureSpace
 from fmrec.ratings.tables import ITEMS, USERS
 
-DAY = 86_400
+DAY, HOUR = 86_400, 3_600
 MONDAY = 4 * DAY  # 1970-01-05
 PEOPLE = [
     {"user_id": 1, "age": 20, "gender": "F", "occupation": "writer", "zip_code": "90210"},
@@ -87,8 +87,8 @@ def row(design: Design, *of: int) -> dict[str, float]:
     return rows(design, design.encode(event(*of)))[0]
 
 
-def test_a_full_row_by_hand() -> None:
-    assert row(made("full"), 1, 10, MONDAY + DAY, 20) == {
+def test_a_row_of_everything_by_hand() -> None:
+    assert row(made("everything"), 1, 10, MONDAY + DAY, 20) == {
         "user:1": 1,
         "item:10": 1,
         "age_band:18-24": 1,
@@ -98,7 +98,7 @@ def test_a_full_row_by_hand() -> None:
         "genre:Drama": 1,
         "genre:War": 1,
         "release_year:1995": 1,
-        "day:1970-01-05": 1,  # Tuesday was not trained on, nor is its weekday known
+        "day:1970-01-05": 1,  # Tuesday was not trained on, nor its weekday or a visit then
         "rated:20": 0.7071,
         "rated:30": 0.7071,
         "rated_by:1": 0.7071,
@@ -173,7 +173,7 @@ def test_histories_are_the_latest_training_events() -> None:
 @pytest.mark.parametrize("graded", [False, True])
 @pytest.mark.parametrize("leave_own_out", [False, True])
 def test_the_unknown_adds_nothing_but_what_a_table_tells(graded: bool, leave_own_out: bool) -> None:
-    design = made("full", graded=graded, leave_own_out=leave_own_out)
+    design = made("everything", graded=graded, leave_own_out=leave_own_out)
     first = {"day:1970-01-05": 1, "weekday:Mon": 1}
     # User 3 has a column and no training event; film 40 likewise; previous:10 was trained on.
     assert row(design, 3, 40, MONDAY, 10) == first | {"gender:F": 1, "previous:10": 1}
@@ -199,7 +199,33 @@ def test_the_unknown_adds_nothing_but_what_a_table_tells(graded: bool, leave_own
     ],
 )
 def test_an_unknown_day_takes_the_latest_trained_day_before_it(at: int, names: set[str]) -> None:
-    assert set(row(made("full"), 77, 77, at)) == names
+    assert set(row(made("everything"), 77, 77, at)) == names
+
+
+@pytest.mark.parametrize(
+    ("user", "at", "visit"),
+    [
+        (1, MONDAY, "visit:1@1970-01-05T00"),
+        (1, MONDAY + HOUR - 1, "visit:1@1970-01-05T00"),
+        (1, MONDAY + HOUR, None),
+        (1, MONDAY - 1, None),
+        (1, MONDAY + 2 * DAY, "visit:1@1970-01-07T00"),
+        (2, MONDAY, None),  # a visit of another user
+        (2, MONDAY + 2 * DAY + 5, "visit:2@1970-01-07T00"),
+        (3, MONDAY + 5 * DAY, None),  # it was not trained on
+        (9, MONDAY, None),  # a table alone knows this user
+        (77, MONDAY, None),
+        (2, MONDAY + 2**21 * HOUR, None),
+        (1, MONDAY - 2**21 * HOUR, None),
+        (1, -1, None),
+        (1, 2**62, None),
+    ],
+)
+def test_a_visit_is_the_users_own_hour(user: int, at: int, visit: str | None) -> None:
+    design = made("full")
+    found = row(design, user, 10, at), rows(design, design.user_side(np.array([user]), at))[0]
+    for names in found:
+        assert [name for name in names if name.startswith("visit:")] == ([visit] if visit else [])
 
 
 @pytest.mark.parametrize("leave_own_out", [False, True])
@@ -215,8 +241,8 @@ def test_the_sides_by_hand(leave_own_out: bool) -> None:
         {},
         {},
     ]
-    side = made("full").user_side(np.array([2, 77]), MONDAY)
-    assert rows(made("full"), side) == [
+    side = made("everything").user_side(np.array([2, 77]), MONDAY)
+    assert rows(made("everything"), side) == [
         {"user:2": 1, "rated:10": 1, "day:1970-01-05": 1, "weekday:Mon": 1, "previous:10": 1},
         {"day:1970-01-05": 1, "weekday:Mon": 1},
     ]
@@ -250,7 +276,7 @@ def test_an_id_that_a_table_describes_twice_is_refused() -> None:
 
 
 def test_threads_may_encode_at_once() -> None:
-    design = made("full", graded=True, leave_own_out=True)
+    design = made("everything", graded=True, leave_own_out=True)
     events = with_previous(table(RATINGS), table(RATINGS[:TRAINED]))
     events = events.iloc[np.random.default_rng(3).integers(0, len(events), 5_000)]
     chunks = [events[start : start + 100] for start in range(0, 5_000, 100)]

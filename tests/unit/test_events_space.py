@@ -58,13 +58,13 @@ def test_columns_stand_in_the_order_in_which_their_values_could_be_known() -> No
 
 
 def test_columns_of_one_moment_stand_by_feature_then_value() -> None:
-    assert space("full").names() == [
+    assert space("everything").names() == [
         *("user:30", "item:7", "age_band:18-24", "gender:F", "occupation:writer", "zip_area:9"),
         *("genre:Crime", "genre:Drama", "release_year:1995", "day:1970-04-11", "weekday:Sat"),
-        *("rated:7", "rated_by:30", "previous:7"),
+        *("visit:30@1970-04-11T00", "rated:7", "rated_by:30", "previous:7"),
         *("item:9", "rated:9", "previous:9"),
         *("user:2", "age_band:56+", "gender:M", "zip_area:T", "day:1970-04-13", "weekday:Mon"),
-        "rated_by:2",
+        *("visit:2@1970-04-13T00", "rated_by:2"),
     ]
 
 
@@ -75,17 +75,19 @@ def test_values_are_ordered_as_what_they_are() -> None:
 
 
 def test_a_column_is_trained_when_a_training_event_has_its_value() -> None:
-    table = space("full").columns()
+    table = space("everything").columns()
     untrained = table["name"][~table["trained"]].tolist()
     assert untrained == [
         "previous:9",
         *("user:2", "age_band:56+", "gender:M", "zip_area:T", "day:1970-04-13", "weekday:Mon"),
-        "rated_by:2",
+        *("visit:2@1970-04-13T00", "rated_by:2"),
     ]
 
 
 def test_what_only_strangers_to_the_events_have_is_no_column() -> None:
-    assert not [name for name in space("full").names() if name.endswith((":X", ":nobody", ":1"))]
+    assert not [
+        name for name in space("everything").names() if name.endswith((":X", ":nobody", ":1"))
+    ]
 
 
 @pytest.mark.parametrize("preset", sorted(OF_PRESET))
@@ -119,8 +121,10 @@ def test_large_ids_are_known_too() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="choose one of ids, side, history, full"):
-        space("everything")
+    with pytest.raises(
+        ConfigurationError, match="one of ids, side, history, profile, full, everything"
+    ):
+        space("all")
 
 
 @pytest.mark.parametrize(("users", "items"), [([], [1]), ([1], []), ([], [])])
@@ -134,12 +138,20 @@ def test_the_file_is_canonical_and_its_checksum_is_that_of_the_file() -> None:
     known = [100 * DAY + 1, 100 * DAY + 11]
     body = (
         f'{{"features":"ids","items":{{"known":[{known[0]},{known[1]}],"trained":[1,1],'
-        '"values":[7,9]},"schema":2,'
+        '"values":[7,9]},"schema":3,'
         f'"users":{{"known":[{102 * DAY + 1},{known[0]}],"trained":[0,1],"values":[2,30]}}}}'
     )
     checksum = hashlib.sha256(body.encode()).hexdigest()
     assert space().to_bytes() == f'{{"checksum":"{checksum}",{body[1:]}'.encode()
     assert space().sha256 == hashlib.sha256(space().to_bytes()).hexdigest()
+
+
+def test_visits_are_pairs_of_user_and_hour_in_the_file() -> None:
+    assert json.loads(space("full").to_bytes())["visit"] == {
+        "values": [[2, 102 * 24], [30, 100 * 24]],
+        "known": [102 * DAY + 1, 100 * DAY + 1],
+        "trained": [0, 1],
+    }
 
 
 @pytest.mark.parametrize("preset", sorted(OF_PRESET))
@@ -162,20 +174,31 @@ def sealed(body: dict[str, Any]) -> bytes:
     return json.dumps(body | {"checksum": checksum}).encode()
 
 
+def of_visits(value: object) -> bytes:
+    """A file whose checksum is right, with another value for the first visit."""
+    body = json.loads(space("full").to_bytes())
+    del body["checksum"]
+    body["visit"]["values"][0] = value
+    return sealed(body)
+
+
 @pytest.mark.parametrize(
     ("data", "what"),
     [
         (altered(users={}), "the checksum inside does not fit the lists"),
         (altered(checksum=None), "the checksum inside does not fit the lists"),
-        (altered(schema=1), "schema 1 with features 'ids' cannot be read"),
-        (altered(features="all"), "schema 2 with features 'all' cannot be read"),
+        (altered(schema=2), "schema 2 with features 'ids' cannot be read"),
+        (altered(features="all"), "schema 3 with features 'all' cannot be read"),
         (altered(schema=None), "no key `schema`: this file is not a feature space"),
         (b"[1, 2]", "no key `schema`: this file is not a feature space"),
         (b'{"schema": 1', "not JSON"),
         (b"\xff\xfe", "not JSON"),
         (b"", "not JSON"),
-        (sealed({"features": "ids", "schema": 2}), "a list is missing"),
-        (sealed({"features": ["ids"], "schema": 2}), "cannot be read"),
+        (sealed({"features": "ids", "schema": 3}), "a list is missing"),
+        (sealed({"features": ["ids"], "schema": 3}), "cannot be read"),
+        (of_visits([2, 2448, 1]), "a list is missing or no list"),
+        (of_visits(["2", "b"]), "a list is missing or no list"),
+        (of_visits(2448), "a list is missing or no list"),
     ],
 )
 def test_another_file_is_not_taken_for_it(data: bytes, what: str) -> None:

@@ -14,7 +14,8 @@ from scipy import sparse
 
 from fmrec.errors import DataError
 from fmrec.fm import hyperparameters
-from fmrec.fm.adam import Adam, filled_order
+from fmrec.fm.adam import Adam
+from fmrec.fm.batches import filled_order
 from fmrec.fm.hyperparameters import Hyperparameters
 from fmrec.fm.metrics import ClassifierScore, RegressorScore
 from fmrec.fm.model import Model, sigmoid
@@ -263,9 +264,35 @@ def test_a_teachers_outputs_are_learnt() -> None:
     order = rng.permutation(1600)
     X = pairs(users, items, 40, 40)[order]
     y = teacher.raw(X)
-    student = fit(configure(80, 2, **FAST), X[:1280], y[:1280], 300)
-    error = student.raw(X[1280:]) - y[1280:]
-    assert np.sqrt(np.mean(error**2)) < 0.05 * np.std(y)
+    for seed in (0, 1, 2):
+        student = fit(configure(80, 2, **FAST, _seed=seed), X[:1280], y[:1280], 300)
+        error = student.raw(X[1280:]) - y[1280:]
+        assert np.sqrt(np.mean(error**2)) < 0.1 * np.std(y)
+
+
+def test_the_parameters_of_a_known_machine_are_recovered() -> None:
+    """20,000 rows with noise of 0.1. Factors are known up to a rotation: V V^T is compared.
+
+    The least error that is possible here is about 0.1 / sqrt(20,000) = 0.0007 for w0 and w, and
+    somewhat more for the products; the last steps of Adam still move by a part of its rate.
+    """
+    rng = np.random.default_rng(6)
+    n, d, k = 20_000, 12, 2
+    truth = Model(
+        -0.7,
+        rng.normal(size=d).astype(np.float32),
+        rng.normal(size=(d, k)).astype(np.float32),
+        "regressor",
+    )
+    X = sparse.random(n, d, 0.4, format="csr", dtype=np.float32, random_state=6)
+    X.data[:] = rng.normal(size=X.nnz)
+    y = truth.raw(X) + rng.normal(scale=0.1, size=n)
+    rates = {"bias_lr": 0.003, "linear_lr": 0.003, "factors_lr": 0.003}
+    found = fit(configure(d, k, **FAST | rates | {"mini_batch_size": 500}), X, y, 100)
+    assert found.w0 == pytest.approx(truth.w0, abs=0.01)
+    assert found.w == pytest.approx(truth.w, abs=0.01)
+    pairs = ~np.eye(d, dtype=bool)
+    assert (found.V @ found.V.T)[pairs] == pytest.approx((truth.V @ truth.V.T)[pairs], abs=0.03)
 
 
 def test_a_seed_gives_the_same_bits_and_another_seed_other_ones() -> None:
@@ -331,16 +358,26 @@ def test_metrics_by_hand() -> None:
             "binary_f_1.000": 2 * 2 / (3 + 2),
         }
     )
+    for score in (regressor, classifier):
+        sums = score.sums()
+        again = type(score)()
+        again.merge(sums)
+        again.merge(sums)
+        assert again.values() == pytest.approx(score.values())
+        assert again.sums()[0] == 2 * sums[0]
     silent = ClassifierScore()
     silent.add(np.array([-1.0]), np.array([0.0]))
     assert silent.values()["binary_f_1.000"] == 0
+    certain = ClassifierScore()
+    certain.add(np.array([1e4, -1e4, -1e4], np.float32), np.array([1.0, 0.0, 1.0], np.float32))
+    assert certain.values()["binary_classification_cross_entropy"] == pytest.approx(1e4 / 3)
 
 
 @pytest.mark.e2e
 def test_training_works_where_no_machine_code_can_be_kept() -> None:
     """A read-only installation without a home: numba finds no folder for its cache."""
     code = (
-        "from fmrec.fm import adam; f = adam.compiled(); "
+        "from fmrec.fm import adam_kernels; f = adam_kernels.compiled(); "
         "from numba.core.caching import NullCache; assert isinstance(f._cache, NullCache), f._cache"
     )
     # No locator but the one that needs NUMBA_CACHE_DIR, which is not set.

@@ -58,6 +58,21 @@ def test_text_and_typed_values_mean_the_same() -> None:
     assert RunSettings.of(typed) == RunSettings.of(text)
 
 
+def test_histories_are_long_enough_for_what_is_asked() -> None:
+    assert RunSettings().histories == RunSettings.of({"history_length": ""}).histories == 30
+    assert RunSettings.of({"history_length": 7}).histories == 7
+
+
+def test_ranking_by_the_own_image_takes_what_has_histories() -> None:
+    graded = {"objective": "ranking", "image": "fmrec"}
+    for features, names in PRESETS.items():
+        if "rated" in names:
+            assert RunSettings.of(graded | {"features": features}).features == features
+            continue
+        with pytest.raises(ConfigurationError, match="it takes history, profile, full, everything"):
+            RunSettings.of(graded | {"features": features})
+
+
 def test_a_day_is_written_out_as_the_param_needs_it() -> None:
     assert RunSettings.of({"as_of": "1998-03-08"}).as_of == "1998-03-08T00:00:00+00:00"
 

@@ -21,6 +21,7 @@ from moto import mock_aws
 
 from fmrec import recordio as codec
 from fmrec.errors import ConflictError, DataError, EvaluationError, StoreError
+from fmrec.events.encoders import PRESETS
 from fmrec.fm import artifact, hyperparameters
 from fmrec.fm.adam import Adam
 from fmrec.layout import Run
@@ -160,6 +161,17 @@ def test_the_files_hold_the_events_in_their_order(world: World, objective: str) 
     bias, mean = world.xcom["channels"]["bias"], float(np.mean(world.records("train").labels))
     expected = mean if objective == "rating" else np.log(mean / (1 - mean))
     assert bias == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_feature_of_a_preset_has_trained_columns_and_no_other_has_any(
+    world: World, preset: str
+) -> None:
+    run = plan("r", AS_OF, {"source": "sample", "features": preset}, world.deployment)
+    tables = ingest(run, world.s3, world.deployment)
+    parts = events(run, tables, world.s3)
+    columns = world.store.get_table(parts["columns"]["key"]).to_pandas()
+    assert set(columns["feature"][columns["trained"]]) == set(PRESETS[preset])
 
 
 def test_a_split_without_validation_watches_the_test_events(world: World) -> None:

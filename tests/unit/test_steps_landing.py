@@ -167,6 +167,9 @@ def test_erased_users_leave_no_trace_in_a_new_run(zone: Zone) -> None:
     assert not zone.events(x)["user_id"].isin(erased).any()
     names = zone.store.get_table(x["parts"]["columns"]["key"])["name"].to_pylist()
     assert not {f"user:{user}" for user in erased} & set(names)
+    visits = [name for name in names if name.startswith("visit:")]
+    assert visits
+    assert not [name for name in visits if int(name[6:].split("@")[0]) in erased]
     [index] = json.loads(zone.store.get(x["tables"]["keys"]["sources"]))["indexes"]
     for part in index["ratings"]:
         assert not np.isin(zone.store.get_table(part["key"])["user_id"].to_numpy(), erased).any()

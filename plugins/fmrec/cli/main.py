@@ -22,6 +22,8 @@ from fmrec.settings import (
     env_name,
 )
 
+_WHERE = " It works on the AWS that the environment names, else on the one that `up` started."
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code is 0 only when it succeeded."""
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     down = commands.add_parser("down", help="stop what `up` started", description=_down.__doc__)
     down.set_defaults(command=_down)
     _add_landing(commands)
+    _add_explain(commands)
     airflow = commands.add_parser(
         "airflow",
         help="Airflow's own command line, on what `up` started",
@@ -82,13 +85,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_explain(commands: Any) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="say why a user and a film have the score they have",
+        description="Take the score that a published run gives a user and a film apart into the "
+        "terms that it is the sum of." + _WHERE,
+    )
+    explain.add_argument(
+        "--run",
+        default="latest",
+        metavar="RUN",
+        help="the run's folder in reports/, such as 19980308T000000Z-1c2d3e4f; default: latest, "
+        "the run of the latest moment",
+    )
+    explain.add_argument("--user", type=int, required=True, metavar="ID")
+    explain.add_argument("--item", type=int, required=True, metavar="ID")
+    explain.add_argument(
+        "--top", type=_count, default=10, metavar="N", help="how many terms to show; default: 10"
+    )
+    explain.set_defaults(command=_explain)
+
+
 def _add_landing(commands: Any) -> None:
-    where = " It works on the AWS that the environment names, else on the one that `up` started."
     replay = commands.add_parser(
         "replay",
         help="land the ratings of an archive day by day, as if they were given now",
         description="Land the ratings of an archive day by day, shifted so that its first day is "
-        "--first-day. Called again, it lands the days that have come since." + where,
+        "--first-day. Called again, it lands the days that have come since." + _WHERE,
     )
     replay.add_argument("--source", metavar="NAME", help="the archive; needed the first time")
     replay.add_argument(
@@ -105,7 +129,7 @@ def _add_landing(commands: Any) -> None:
     listed = commands.add_parser(
         "quarantine",
         help="list the rows of the landing zone that were refused",
-        description="List the rows of the landing zone that were refused, and why." + where,
+        description="List the rows of the landing zone that were refused, and why." + _WHERE,
     )
     listed.add_argument("--day", type=_day, help="one landing day, such as 2026-03-08")
     listed.add_argument("--check", metavar="CHECK", help="only those that failed this check")
@@ -115,7 +139,7 @@ def _add_landing(commands: Any) -> None:
         "readmit",
         help="let in rows that were refused for their clock or as duplicates",
         description="Land refused rows of a day again, as a new file of today that says a person "
-        "has admitted them." + where,
+        "has admitted them." + _WHERE,
     )
     readmit.add_argument("--day", type=_day, required=True, help="the day they landed")
     chosen = readmit.add_mutually_exclusive_group(required=True)
@@ -129,6 +153,12 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2026-03-08") from None
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _help(setting: Field[Any]) -> str:
@@ -196,4 +226,11 @@ def _readmit(given: argparse.Namespace) -> int:
     from fmrec.cli import quarantine
 
     quarantine.let_in(given.day, given.rows, given.check)
+    return 0
+
+
+def _explain(given: argparse.Namespace) -> int:
+    from fmrec.cli import explain
+
+    explain.show(given.run, given.user, given.item, given.top)
     return 0

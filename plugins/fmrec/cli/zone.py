@@ -1,4 +1,4 @@
-"""The bucket that the commands on the landing zone work on."""
+"""The bucket that commands on the landing zone and on published runs work on."""
 
 from __future__ import annotations
 

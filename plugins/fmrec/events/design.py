@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,11 @@ from fmrec.events.merging import Block, Int32s, merged
 from fmrec.events.objectives import graded as grade
 from fmrec.events.places import Places
 from fmrec.events.space import FeatureSpace
+from fmrec.events.visits import Visits
 from fmrec.events.window import DAY
+
+_Moment = Callable[[Int32s, NDArray[np.int64]], Int32s]
+"""Gives the column, or -1, of each user at a UTC second."""
 
 _HISTORIES = [n for n, feature in enumerate(FEATURES) if feature.name in ("rated", "rated_by")]
 
@@ -91,20 +96,32 @@ class Design:
     def encode(self, events: pd.DataFrame) -> csr_matrix:
         """One row for each event, in order: float32, (len(events), D).
 
-        `events` has int64 user_id and item_id; with days timestamp, with previous films
+        `events` has int64 user_id and item_id; with days or visits timestamp, with previous films
         previous_item_id (0 for none). Column indices ascend within a row.
         """
         user = self._users.places.of(events["user_id"].to_numpy())
         item = self._items.places.of(events["item_id"].to_numpy())
         own = (self._items.listed[item], self._users.listed[user]) if self._leaves_out else None
-        return self._rows(user, item, self._context.of_events(events), own)
+        return self._rows(user, item, self._context.of_events(user, events), own)
+
+    def asked(
+        self, user_ids: NDArray[np.int64], item_ids: NDArray[np.int64], at: int
+    ) -> csr_matrix:
+        """One row for each user asked about an item at `at` (UTC seconds), (n, D).
+
+        It is user_side + item_side, but leaves out what encode leaves out of an event.
+        """
+        user = self._users.places.of(np.asarray(user_ids))
+        item = self._items.places.of(np.asarray(item_ids))
+        own = (self._items.listed[item], self._users.listed[user]) if self._leaves_out else None
+        return self._rows(user, item, self._context.of_users(user, at), own)
 
     def user_side(self, user_ids: NDArray[np.int64], at: int) -> csr_matrix:
         """What rows of these users have whatever the item, (n, D).
 
-        Besides the user's own features: the day and weekday of `at` (UTC seconds) and the user's
-        latest training film as the previous one. user_side + item_side is the row that encode
-        makes of such an event, when it leaves nothing out.
+        Besides the user's own features: the day, weekday and visit of `at` (UTC seconds) and the
+        user's latest training film as the previous one. user_side + item_side is the row that
+        encode makes of such an event, when it leaves nothing out.
         """
         user = self._users.places.of(np.asarray(user_ids))
         context = self._context.of_users(user, at)
@@ -124,19 +141,18 @@ class Design:
 
 
 class _Context:
-    """The columns that belong to neither user nor item alone: day, weekday, previous film."""
+    """The columns that belong to neither user nor item alone: the moment, and the film before."""
 
     def __init__(self, space: FeatureSpace, facts: Facts) -> None:
         names = {feature.name for feature in space.features}
-        self._has_days, self._has_previous = "day" in names, "previous" in names
-        if self._has_days:
-            column = space.column("day")
-            days, columns = space.found["day"].value[column >= 0], column[column >= 0]
-            self._first_day, self._last_day = int(days[0]), int(days[-1])
-            every = np.arange(self._first_day, self._last_day + 1)
-            self._day = columns[np.searchsorted(days, every, side="right") - 1]
-            self._weekday = np.full(7, -1, np.int32)
-            self._weekday[space.found["weekday"].value] = space.column("weekday")
+        self._moments: list[_Moment] = []
+        if "day" in names:
+            self._moments.append(_day(space))
+        if "weekday" in names:
+            self._moments.append(_weekday(space))
+        if "visit" in names:
+            self._moments.append(_visit(space, facts))
+        self._has_previous = "previous" in names
         if self._has_previous:
             self._films = Places(facts.items)
             self._previous = np.append(space.column("previous"), np.int32(-1))
@@ -144,32 +160,44 @@ class _Context:
             self._latest = np.full(facts.users.size, -1, np.int32)
             self._latest[filled] = facts.rated.indices[facts.rated.indptr[:-1][filled]]
 
-    def of_events(self, events: pd.DataFrame) -> Int32s:
-        """(n, 0 to 3), -1 for none."""
-        columns = []
-        if self._has_days:
-            columns += self._moments(events["timestamp"].to_numpy())
+    def of_events(self, user: Int32s, events: pd.DataFrame) -> Int32s:
+        """Of these events of these users: (n, 0 to 4), -1 for none."""
+        columns = [moment(user, events["timestamp"].to_numpy()) for moment in self._moments]
         if self._has_previous:
             film = self._films.of(events["previous_item_id"].to_numpy())
             columns.append(self._previous[film])
-        return _beside(columns, len(events))
+        return _beside(columns, user.size)
 
     def of_users(self, user: Int32s, at: int) -> Int32s:
         """Likewise, for what these users would do next at the UTC second `at`."""
-        columns = []
-        if self._has_days:
-            columns += self._moments(np.full(user.size, at))
+        columns = [moment(user, np.full(user.size, at)) for moment in self._moments]
         if self._has_previous:
             seen = (user >= 0) & (user < self._latest.size)
             film = np.where(seen, self._latest[np.where(seen, user, 0)], -1)
             columns.append(self._previous[film])
         return _beside(columns, user.size)
 
-    def _moments(self, timestamp: NDArray[np.int64]) -> list[Int32s]:
-        day = timestamp // DAY
-        # Before the first trained day there is none, so the first stands in.
-        nearest = np.clip(day, self._first_day, self._last_day) - self._first_day
-        return [self._day[nearest], self._weekday[weekday(day)]]
+
+def _day(space: FeatureSpace) -> _Moment:
+    column = space.column("day")
+    days, columns = space.found["day"].value[column >= 0], column[column >= 0]
+    first, last = int(days[0]), int(days[-1])
+    every = np.arange(first, last + 1)
+    # Before the first trained day there is none, so the first stands in.
+    latest = columns[np.searchsorted(days, every, side="right") - 1]
+    return lambda _, timestamp: latest[np.clip(timestamp // DAY, first, last) - first]
+
+
+def _weekday(space: FeatureSpace) -> _Moment:
+    columns = np.full(7, -1, np.int32)
+    columns[space.found["weekday"].value] = space.column("weekday")
+    return lambda _, timestamp: columns[weekday(timestamp // DAY)]
+
+
+def _visit(space: FeatureSpace, facts: Facts) -> _Moment:
+    visits = Visits(facts.visits_user, facts.visits_hour)
+    columns = np.append(space.column("visit"), np.int32(-1))
+    return lambda user, timestamp: columns[visits.of(user, timestamp)]
 
 
 def _ones(history: History) -> NDArray[np.float32]:

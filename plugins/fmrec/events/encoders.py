@@ -93,6 +93,11 @@ def _date(day: int) -> str:
     return str(np.datetime64(day, "D"))
 
 
+def _visit(visit: tuple[int, int]) -> str:
+    user, hour = visit
+    return f"{user}@{np.datetime64(hour, 'h')}"
+
+
 FEATURES = (
     Feature("user", "user", "1 for this user"),
     Feature("item", "item", "1 for this film"),
@@ -117,6 +122,7 @@ FEATURES = (
         "1 for an event on this day of the week, UTC",
         label=lambda value: WEEKDAYS[value],
     ),
+    Feature("visit", "event", "1 for an event of this user in this UTC hour", label=_visit),
     Feature(
         "rated",
         "user",
@@ -140,11 +146,18 @@ FEATURES = (
 
 _IDS = ("user", "item")
 _DESCRIBED = tuple(feature.name for feature in FEATURES if feature.read)
+_HISTORIES = ("rated", "rated_by")
 
 PRESETS = {
     "ids": _IDS,
     "side": _IDS + _DESCRIBED,
-    "history": (*_IDS, "rated", "rated_by", "previous"),
-    "full": tuple(feature.name for feature in FEATURES),
+    "history": (*_IDS, *_HISTORIES, "previous"),
+    "profile": (*_IDS, *_DESCRIBED, *_HISTORIES),
+    "full": (*_IDS, *_DESCRIBED, "day", "visit", *_HISTORIES),
+    "everything": tuple(feature.name for feature in FEATURES),
 }
-"""Which features each value of the Param `features` takes."""
+"""Which features each value of the Param `features` takes.
+
+What a user rates in one sitting shares a mood and a purpose: the visit stands for it, as a day does
+in Koren, "Collaborative filtering with temporal dynamics" (KDD 2009).
+"""

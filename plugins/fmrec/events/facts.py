@@ -1,4 +1,4 @@
-"""What the events that a run sees say of users, items and days; gathered once, used to encode."""
+"""What a run's events say of users, items and moments: gathered once, used to encode."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Users, items and days of the visible events, and what training events there are of each.
+    """Users, items, days and visits of the visible events, and what training events each has.
 
     `users` and `items` are ids, `days` UTC days since 1970 on which events lie; all ascending.
+    Visit v is user `users[visits_user[v]]` in the hour `visits_hour[v]`, UTC hours since 1970;
+    visits ascend by user, then hour, and there are none where they were not asked for.
     `*_known` is the least clock (UTC second) of a run that sees each, which orders the columns: the
     least over its events of max(timestamp + 1, arrived). `*_trained` counts the rows that are
     trained on: the training events, or in a ranking by samples the likes and what is sampled;
@@ -60,6 +62,10 @@ class Facts:
     days: NDArray[np.int64]
     days_known: NDArray[np.int64]
     days_trained: NDArray[np.int32]
+    visits_user: NDArray[np.int32]
+    visits_hour: NDArray[np.int32]
+    visits_known: NDArray[np.int64]
+    visits_trained: NDArray[np.int32]
     previous_trained: NDArray[np.int32]
     rated: History
     raters: History

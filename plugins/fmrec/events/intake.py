@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fmrec.errors import DataError
 from fmrec.events.mixing import bucket_of
 from fmrec.events.spill import Rows, Spill, taken
+from fmrec.events.visits import packed, renumbered
 from fmrec.events.window import DAY, Span, moment, visible
 
 BUCKETS = 64
@@ -61,21 +62,26 @@ class Known:
     since: NDArray[np.int64]
 
 
+_NOTHING = Known(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
 @dataclass(frozen=True, eq=False)
 class Intake:
     """The events a run sees: each user's item once, with the latest rating.
 
-    They lie in buckets, a user's all in one. `users`, `items` and `days` are of everything that was
-    seen, before the latest rating won. `counts`: ratings `superseded` by a later one of the pair,
+    They lie in buckets, a user's all in one. `users`, `items`, `days` and `visits` (`packed`; none
+    where they were not asked for) are of everything that was seen, before the latest rating won.
+    `counts`: ratings `superseded` by a later one of the pair,
     ratings `withdrawn`. `rows` is the number of visible ratings; `span` is of all ratings, for
     errors.
     """
 
     _buckets: Spill
-    _kept: dict[int, _Kept]
+    _own: dict[int, tuple[Known, Known]]
     users: Known
     items: Known
     days: Known
+    visits: Known
     counts: dict[str, int]
     rows: int
     span: Span
@@ -87,15 +93,11 @@ class Intake:
     def read(self, bucket: int) -> Rows:
         """The EVENT rows of a bucket; user and item are indices into users and items."""
         rows = self._buckets.read(bucket)
-        kept = self._kept.get(bucket)
-        if kept is not None:
+        if bucket in self._own:
             # Until the ids of all buckets were known, the indices in a bucket were its own.
-            for name, own, all_ids in (
-                ("user", kept.users, self.users),
-                ("item", kept.items, self.items),
-            ):
-                place = np.searchsorted(all_ids.values, own.values).astype(np.int32)
-                rows[name] = place[rows[name]]
+            users, items = self._own[bucket]
+            rows["user"] = _places(users, self.users)[rows["user"]]
+            rows["item"] = _places(items, self.items)[rows["item"]]
         return rows
 
     def times(self) -> Iterator[NDArray[np.uint32]]:
@@ -105,7 +107,7 @@ class Intake:
     def replace(self, bucket: int, rows: Rows) -> None:
         """Let a bucket hold these rows from now on."""
         self._buckets.replace(bucket, rows)
-        self._kept.pop(bucket, None)
+        self._own.pop(bucket, None)
 
     def discard(self, bucket: int) -> None:
         """Give back the room that a bucket takes."""
@@ -117,7 +119,9 @@ class Intake:
         return int(self._buckets.rows.sum())
 
 
-def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
+def take_in(
+    tables: Iterable[pa.Table], as_of: int, folder: Path, *, visits: bool = False
+) -> Intake:
     """Read RATINGS tables, in order, and keep what a run with this clock sees.
 
     Of several ratings of one item by one user the one with the latest timestamp counts; of those
@@ -135,7 +139,7 @@ def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
     kept: list[_Kept] = []
     events = Spill(folder / "events", EVENT, BUCKETS)
     with ThreadPoolExecutor(_THREADS) as pool:
-        kept.extend(pool.map(lambda bucket: _latest(raw, bucket, events), dealt))
+        kept.extend(pool.map(lambda bucket: _latest(raw, bucket, events, visits=visits), dealt))
     users = _merged([each.users for each in kept])
     items = _merged([each.items for each in kept])
     days = _merged([each.days for each in kept])
@@ -145,10 +149,11 @@ def take_in(tables: Iterable[pa.Table], as_of: int, folder: Path) -> Intake:
     }
     intake = Intake(
         events,
-        {each.bucket: each for each in kept},
+        {each.bucket: (each.users, each.items) for each in kept},
         users,
         items,
         days,
+        _visits(kept, users),
         counts,
         visible_rows,
         span,
@@ -202,11 +207,12 @@ class _Kept:
     users: Known
     items: Known
     days: Known
+    visits: Known
     superseded: int
     withdrawn: int
 
 
-def _latest(raw: Spill, bucket: int, events: Spill) -> _Kept:
+def _latest(raw: Spill, bucket: int, events: Spill, *, visits: bool) -> _Kept:
     rows = raw.read(bucket)
     raw.discard(bucket)
     users, user = _encoded(rows["user"])
@@ -234,6 +240,7 @@ def _latest(raw: Spill, bucket: int, events: Spill) -> _Kept:
         Known(users, _least(user, known, users.size)),
         Known(items, _least(item, known, items.size)),
         _known_days(day, known),
+        _known(packed(user, time), known) if visits else _NOTHING,
         rows.size - won.size,
         won.size - made.size,
     )
@@ -277,3 +284,15 @@ def _merged(parts: list[Known]) -> Known:
         np.concatenate([part.values for part in parts]),
         np.concatenate([part.since for part in parts]),
     )
+
+
+def _places(own: Known, among: Known) -> NDArray[np.int32]:
+    return np.searchsorted(among.values, own.values).astype(np.int32)
+
+
+def _visits(kept: list[_Kept], users: Known) -> Known:
+    """Those of all buckets, of which no two share a user, with the places of `users`."""
+    parts = [renumbered(each.visits.values, _places(each.users, users)) for each in kept]
+    values, since = np.concatenate(parts), np.concatenate([each.visits.since for each in kept])
+    order = np.argsort(values)
+    return Known(values[order], since[order])

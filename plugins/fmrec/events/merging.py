@@ -61,9 +61,9 @@ def merged(
 ) -> csr_matrix:
     """One float32 row for each n: user[n]'s of `users`, item[n]'s of `items`, 1 in context[n].
 
-    `user` and `item` are rows of the blocks, -1 for none; `context` is (n, up to 3) columns, -1
-    for none. `own` holds two columns for each n to leave out, of the user's and of the item's
-    history. Column indices ascend within a row and are int32 where they fit.
+    `user` and `item` are rows of the blocks, -1 for none; `context` is (n, few) columns, -1 for
+    none, no two of a row the same. `own` holds two columns for each n to leave out, of the user's
+    and of the item's history. Column indices ascend within a row and are int32 where they fit.
     """
     find, fill = compiled()
     rows = user.size
@@ -111,8 +111,18 @@ def _search(columns: Int32s, first: int, last: int, wanted: int) -> int:
     return low if low < last and columns[low] == wanted else -1
 
 
-# Compiled with the two loops that call it, not here.
+def _least(columns: Int32s, above: int) -> np.int32:
+    """The least of the columns above this one, or 2**31 - 1. They are few, so it looks at each."""
+    found = np.int32(2**31 - 1)
+    for column in columns:
+        if above < column < found:
+            found = column
+    return found
+
+
+# Compiled with the two loops that call them, not here.
 _place: Any = numba.njit(_search, nogil=True)
+_next: Any = numba.njit(_least, nogil=True)
 
 
 def _find(
@@ -164,7 +174,7 @@ def _find(
         plan[n, 0] = end
 
 
-def _fill(  # noqa: PLR0912, PLR0915 - one loop nest, compiled as a whole
+def _fill(
     user: Int32s,
     item: Int32s,
     context: Int32s,
@@ -208,36 +218,27 @@ def _fill(  # noqa: PLR0912, PLR0915 - one loop nest, compiled as a whole
                 if i_left >= 0:
                     squares -= np.float64(i_values[i_left]) ** 2
                 i_scale = np.float32(1 / np.sqrt(squares))
-        a = b = c = none
-        for k in range(context.shape[1]):
-            column = context[n, k]
-            if column >= 0:
-                if column < a:
-                    a, b, c = column, a, b
-                elif column < b:
-                    b, c = column, b
-                else:
-                    c = column
+        of_context = _next(context[n], -1)
         u += u == u_left
         i += i == i_left
         from_user = u_columns[u] if u < u_end else none
         from_item = i_columns[i] if i < i_end else none
         end = plan[n, 0]
         while at < end:
-            if from_user < from_item and from_user < a:
+            if from_user < from_item and from_user < of_context:
                 columns[at] = from_user
                 values[at] = u_values[u] * u_scale if u_history[u] else u_values[u]
                 u += 1
                 u += u == u_left
                 from_user = u_columns[u] if u < u_end else none
-            elif from_item < a:
+            elif from_item < of_context:
                 columns[at] = from_item
                 values[at] = i_values[i] * i_scale if i_history[i] else i_values[i]
                 i += 1
                 i += i == i_left
                 from_item = i_columns[i] if i < i_end else none
             else:
-                columns[at] = a
+                columns[at] = of_context
                 values[at] = one
-                a, b, c = b, c, none
+                of_context = _next(context[n], of_context)
             at += 1

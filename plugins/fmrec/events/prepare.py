@@ -24,6 +24,7 @@ from fmrec.events.objectives import LIKED_FROM
 from fmrec.events.spill import Rows, Spill, taken
 from fmrec.events.splits import PARTS, TRAIN
 from fmrec.events.thinning import thin
+from fmrec.events.visits import packed, unpacked
 from fmrec.events.window import DAY
 from fmrec.ratings import FOLD_SPLITS, SPLITS
 
@@ -61,7 +62,8 @@ _OUT = np.dtype(
 class Choices:
     """What is to be made of the ratings.
 
-    `history_length` is 0 when no column needs histories, or the number of events they hold.
+    `history_length` is 0 when no column needs histories, or the number of events they hold;
+    `visits` says whether a column needs visits.
     `negatives` is 0, or how many items are sampled for each like; then `negative_exponent` is
     that of their popularity. `shard_rows` is about how many rows a file holds.
     """
@@ -79,6 +81,7 @@ class Choices:
     negatives: int
     negative_exponent: float
     shard_rows: int
+    visits: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +142,7 @@ def prepare(tables: Iterable[pa.Table], choices: Choices, folder: Path) -> Prepa
     First the split is made; histories and negatives then come from training events alone. The
     result is a function of the visible ratings and their order: not of how they were cut into
     tables, nor of ratings that come later. Works in `folder`, which must be empty; memory grows
-    with the number of users and items alone.
+    with the number of users, items and, where they are asked for, visits alone.
 
     Raises ConfigurationError for choices that do not fit, DataError when nothing is visible or a
     part that needs events would have none.
@@ -148,7 +151,7 @@ def prepare(tables: Iterable[pa.Table], choices: Choices, folder: Path) -> Prepa
         raise ConfigurationError(
             f"order {choices.order!r} is not known: choose one of {', '.join(ORDERS)}."
         )
-    intake = take_in(tables, choices.as_of, folder)
+    intake = take_in(tables, choices.as_of, folder, visits=choices.visits)
     divide = _divide(intake, choices)
     thinned = choices.user_least > 1 or choices.item_least > 1
     if thinned or choices.negatives:
@@ -222,6 +225,7 @@ class _Emission:
         self._items, self._previous = np.zeros(items, np.int32), np.zeros(items, np.int32)
         self._popular = np.zeros(items, np.int64)
         self._days = np.zeros(intake.days.values.size, np.int32)
+        self._visits = np.zeros(intake.visits.values.size, np.int32)
         self._missing = 0
         most = intake.events * (1 + choices.negatives)
         buckets = max(4, _power_of_two(most / choices.shard_rows))
@@ -320,6 +324,10 @@ class _Emission:
         days = self._intake.days.values
         of_day = np.bincount(trained["time"] // DAY, minlength=int(days[-1]) + 1)
         self._days += of_day[days].astype(np.int32)
+        if self._choices.visits:
+            visits, counts = np.unique(packed(trained["user"], trained["time"]), return_counts=True)
+            place = np.searchsorted(self._intake.visits.values, visits)
+            self._visits[place] += counts.astype(np.int32)
         self._missing += missing
 
     def _check(self, rows: dict[str, int]) -> None:
@@ -342,6 +350,7 @@ class _Emission:
 
     def _facts(self) -> Facts:
         intake = self._intake
+        user, hour = unpacked(intake.visits.values)
         return Facts(
             users=intake.users.values,
             users_known=intake.users.since,
@@ -352,6 +361,10 @@ class _Emission:
             days=intake.days.values,
             days_known=intake.days.since,
             days_trained=self._days,
+            visits_user=user,
+            visits_hour=hour,
+            visits_known=intake.visits.since,
+            visits_trained=self._visits,
             previous_trained=self._previous,
             rated=self._rated.history(),
             raters=self._raters.history(),

@@ -20,7 +20,7 @@ from fmrec.events.encoders import FEATURES, PRESETS, Feature, weekday
 from fmrec.events.facts import Facts
 from fmrec.events.places import Places
 
-SCHEMA = 2
+SCHEMA = 3
 
 _LISTS = {
     "user": ("users", "trained"),
@@ -31,13 +31,16 @@ _LISTS = {
 }
 """Features whose values are ids: the list of the file they share, and its key for `trained`."""
 
+VISIT = np.dtype([("user", np.int64), ("hour", np.int64)])
+"""The value of a visit: the user's id, and UTC hours since 1970."""
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
     """The values of one feature, ascending, of one length n.
 
-    `value` is int64[n] or an object array of text; `known` the UTC second from which each could
-    be known; `trained` whether it has a training event.
+    `value` is int64[n], VISIT[n] or an object array of text; `known` the UTC second from which
+    each could be known; `trained` whether it has a training event.
     """
 
     value: NDArray[Any]
@@ -88,6 +91,9 @@ class FeatureSpace:
                 case "weekday":
                     days = facts.days_known, facts.days_trained > 0
                     found["weekday"] = _gathered(pa.array(weekday(facts.days)), *days)
+                case "visit":
+                    visits = facts.visits_known, facts.visits_trained > 0
+                    found["visit"] = Found(_visits(facts), *visits)
                 case _ if feature.side == "user":
                     found[feature.name] = _described(feature, users, user)
                 case _:
@@ -194,7 +200,8 @@ class FeatureSpace:
         Beside `schema`, `features` (the preset) and `checksum` (the sha256 of the same text
         without that key) it has lists of one length under `users`, `items` and the name of each
         feature whose values are no ids: `values`, `known` (UTC seconds) and `trained` (0 or 1);
-        `items` also `previous`, like `trained`. All else follows. Equal spaces give equal bytes.
+        `items` also `previous`, like `trained`. The values of visits are pairs of user and hour.
+        All else follows. Equal spaces give equal bytes.
         """
         body: dict[str, Any] = {"features": self.preset, "schema": SCHEMA}
         for name, found in self.found.items():
@@ -262,6 +269,12 @@ def features(preset: str) -> tuple[Feature, ...]:
     return tuple(feature for feature in FEATURES if feature.name in PRESETS[preset])
 
 
+def _visits(facts: Facts) -> NDArray[np.void]:
+    value = np.empty(facts.visits_user.size, VISIT)
+    value["user"], value["hour"] = facts.users[facts.visits_user], facts.visits_hour
+    return value
+
+
 def _described(feature: Feature, table: pa.Table, owners: Found) -> Found:
     """The values that a table gives to ids that occur in events."""
     assert feature.read is not None  # noqa: S101 - declared so
@@ -299,9 +312,12 @@ def _categories(code: NDArray[np.int8], texts: list[str]) -> pd.Series[Any]:
 def _read(body: dict[str, Any], name: str) -> Found:
     key, trained = _LISTS.get(name, (name, "trained"))
     lists = body[key]
-    text = bool(lists["values"]) and isinstance(lists["values"][0], str)
+    values = lists["values"]
+    kind: Any = object if values and isinstance(values[0], str) else np.int64
+    if name == "visit":
+        kind, values = VISIT, [tuple(pair) for pair in values]
     return Found(
-        np.array(lists["values"], dtype=object if text else np.int64),
+        np.array(values, kind),
         np.array(lists["known"], np.int64),
         np.array(lists[trained], bool),
     )

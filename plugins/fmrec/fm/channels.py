@@ -18,6 +18,8 @@ from fmrec.fm.model import Matrix
 from fmrec.recordio import Records
 
 CONTENT_TYPE = "application/x-recordio-protobuf"
+# The first two are the built-in's.
+CHANNELS = ("train", "test", "features", "model")
 
 
 class Rows(NamedTuple):
@@ -35,23 +37,15 @@ class Channel:
         self.name = name
         self.folder = ml_root / "input" / "data" / name
         self._hp = hyperparameters
-        settings = read_config(ml_root, "inputdataconfig").get(name, {})
-        mode = settings.get("TrainingInputMode", "File")
-        if mode not in ("File", "FastFile"):
-            raise ConfigurationError(
-                f"channel {name!r} has TrainingInputMode {mode!r}: use File or FastFile"
-            )
+        settings = read_settings(ml_root).get(name, {})
         content_type = settings.get("ContentType") or CONTENT_TYPE
         if content_type != CONTENT_TYPE:
             raise ConfigurationError(
                 f"channel {name!r} has ContentType {content_type!r}: "
                 f"Factorization Machines reads {CONTENT_TYPE} only"
             )
-        found = self.folder.rglob("*") if self.folder.is_dir() else ()
-        self.files = sorted(
-            (path for path in found if path.is_file() and path.stat().st_size),
-            key=lambda path: path.relative_to(self.folder).as_posix(),
-        )
+        self.replicated = settings.get("S3DistributionType") != "ShardedByS3Key"
+        self.files = [self.folder / name for name, size in sizes(self.folder) if size]
 
     @property
     def bytes(self) -> int:
@@ -59,8 +53,15 @@ class Channel:
         return sum(path.stat().st_size for path in self.files)
 
     def read_all(self) -> Rows:
-        """Return all rows. Raises DataError when there are none."""
+        """Return all rows.
+
+        Raises DataError when there are none, unless the other hosts may have some.
+        """
         blocks = list(self.read())
+        if not blocks and not self.replicated:
+            nothing = np.empty(0, np.float32)
+            columns = (nothing, np.empty(0, np.int32), np.zeros(1, np.int32))
+            return Rows(sparse.csr_matrix(columns, shape=(0, self._hp.feature_dim)), nothing)
         if not blocks:
             raise DataError(
                 f"channel {self.name!r} holds no records (looked for files below {self.folder}): "
@@ -108,7 +109,75 @@ class Channel:
                 f"{name}: record {first + row} (counted from 0) has the value "
                 f"{block.features.data[entry]}: write finite feature values"
             )
+        if not block.features.has_canonical_format:
+            _sort(block.features, name, first)
         return Rows(block.features, block.labels)
+
+
+def _sort(X: Matrix, name: str, first: int) -> None:
+    """Bring the keys of each row into ascending order: any order means the same row.
+
+    Raises DataError for a key that a record has twice, which is no row at all.
+    """
+    X.sort_indices()
+    same = np.flatnonzero(X.indices[1:] == X.indices[:-1]) + 1
+    rows = np.searchsorted(X.indptr, same, side="right") - 1
+    twice = X.indptr[rows] < same
+    if twice.any():
+        at = int(np.flatnonzero(twice)[0])
+        raise DataError(
+            f"{name}: record {first + rows[at]} (counted from 0) has the key "
+            f"{X.indices[same[at]]} twice: add its values up, and write the key once"
+        )
+
+
+def sizes(folder: Path) -> list[tuple[str, int]]:
+    """Return the name and size of each file below a channel's folder, in the order of names."""
+    found = folder.rglob("*") if folder.is_dir() else ()
+    return sorted(
+        (path.relative_to(folder).as_posix(), path.stat().st_size)
+        for path in found
+        if path.is_file()
+    )
+
+
+def read_settings(ml_root: Path) -> dict[str, dict[str, Any]]:
+    """Return the settings of each channel by name: ``inputdataconfig.json``.
+
+    Raises ConfigurationError for a channel or an input mode that this image does not know.
+    """
+    settings = read_config(ml_root, "inputdataconfig")
+    unknown = [name for name in settings if name not in CHANNELS]
+    if unknown:
+        raise ConfigurationError(
+            f"Additional properties are not allowed ({unknown[0]!r} was unexpected): the "
+            f"channels of this image are {', '.join(CHANNELS)}"
+        )
+    for name, channel in settings.items():
+        mode = channel.get("TrainingInputMode", "File")
+        if mode not in ("File", "FastFile"):
+            raise ConfigurationError(
+                f"channel {name!r} has TrainingInputMode {mode!r}: use File or FastFile"
+            )
+    return settings
+
+
+def extra_folder(ml_root: Path, name: str) -> Path:
+    """Return the folder of channel ``features`` or ``model``.
+
+    Raises DataError when the job has the channel and no file is there, ConfigurationError when
+    each host would get a part of it.
+    """
+    folder = ml_root / "input" / "data" / name
+    settings = read_settings(ml_root)
+    if name in settings and not (folder.is_dir() and any(folder.iterdir())):
+        raise DataError(f"channel {name!r} holds no files: check its S3 prefix, or leave it out")
+    if settings.get(name, {}).get("S3DistributionType") == "ShardedByS3Key":
+        raise ConfigurationError(
+            f"channel {name!r} is ShardedByS3Key, but each host needs all of it: "
+            "set S3DataDistributionType to FullyReplicated"
+        )
+    return folder
 
 
 def read_config(ml_root: Path, name: str) -> dict[str, Any]:

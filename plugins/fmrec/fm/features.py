@@ -88,22 +88,23 @@ class Features:
         """Return X (I + R), (n, d): the rows with what belongs to their users and items."""
         if not self.records:
             return X
+        completed: Matrix = (X + X @ self._rest).tocsr()
+        completed.sort_indices()
+        return completed
+
+    @functools.cached_property
+    def _rest(self) -> Any:
+        """R: the row of an own column is its record without that column."""
         rest: Any = 0
         for side, records in self.records.items():
             owners = self.owners(side)
-            place = sparse.csr_matrix(
-                (np.ones(len(owners), np.float32), (owners, np.arange(len(owners)))),
-                shape=(self.dimension, len(owners)),
-            )
+            number = np.arange(len(owners))
             own = sparse.csr_matrix(
-                (np.ones(len(owners), np.float32), (np.arange(len(owners)), owners)),
-                shape=records.shape,
+                (np.ones(len(owners), np.float32), (number, owners)), shape=records.shape
             )
-            rest = rest + place @ (records - own)
+            rest = rest + own.T @ (records - own)
         rest.eliminate_zeros()
-        completed: Matrix = (X + X @ rest).tocsr()
-        completed.sort_indices()
-        return completed
+        return rest.tocsr()
 
 
 def dump(features: Features) -> bytes:

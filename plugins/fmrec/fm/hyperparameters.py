@@ -125,11 +125,11 @@ _OWN: tuple[tuple[Solver, str, _Kind, str], ...] = (
     ("mcmc", "chains", _COUNT, "4"),
     ("mcmc", "samples", _COUNT, "32"),
     ("catalogue", "dropout", _number(below_one=True), "0.5"),
-    ("catalogue", "als_factors", _integer(0), "32"),
-    ("catalogue", "als_weight", _NON_NEGATIVE, "1"),
-    ("catalogue", "als_sweeps", _COUNT, "8"),
-    ("catalogue", "als_regularisation", _NON_NEGATIVE, "0.02"),
-    ("catalogue", "als_unobserved_weight", _NON_NEGATIVE, "0.1"),
+    ("catalogue", "als_factors", _integer(0), "64"),
+    ("catalogue", "als_weight", _NON_NEGATIVE, "0.25"),
+    ("catalogue", "als_sweeps", _COUNT, "16"),
+    ("catalogue", "als_regularisation", _NON_NEGATIVE, "0.015"),
+    ("catalogue", "als_unobserved_weight", _NON_NEGATIVE, "0.05"),
 )
 _KINDS = {name: kind for name, kind, _ in _TABLE} | {name: kind for _, name, kind, _ in _OWN}
 DEFAULTS: Mapping[str, str] = {name: value for name, _, value in _TABLE if value is not None}

@@ -54,7 +54,10 @@ class Start:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a solver needs. ``train`` are the rows of this host, not completed by ``features``."""
+    """What a solver needs. ``train`` are the rows of this host, not completed by ``features``.
+
+    They are all rows when ``replicated``, else those that no other host has.
+    """
 
     hp: Hyperparameters
     train: Rows
@@ -64,6 +67,7 @@ class Job:
     checkpoints: Checkpoints
     log: JobLog
     stop: threading.Event
+    replicated: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,8 @@ Data Formats for Inference" and "Factorization Machines Response Formats".
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
@@ -22,6 +24,9 @@ JSON = "application/json"
 JSON_LINES = "application/jsonlines"
 RECORDIO = "application/x-recordio-protobuf"
 CONTENT_TYPES = (JSON, JSON_LINES, RECORDIO)
+
+_MARK = "|"
+_Features = tuple[Sequence[int], list[float]]
 
 
 def parse(body: bytes, content_type: str, feature_dim: int) -> Matrix:
@@ -46,30 +51,62 @@ def parse(body: bytes, content_type: str, feature_dim: int) -> Matrix:
 def render(model: Model, X: Matrix, accept: str) -> bytes:
     """Return the response to rows ``(n, d)`` in the format ``accept``, one of CONTENT_TYPES."""
     raw = model.raw(X)
-    if model.predictor_type == "regressor":
-        columns = {"score": raw.astype(np.float32)}
-    else:
-        columns = {
-            "score": sigmoid(raw).astype(np.float32),
-            "predicted_label": (raw >= 0).astype(np.float32),
-        }
+    score, labels = raw.astype(np.float32), None
+    if model.predictor_type == "binary_classifier":
+        score, labels = sigmoid(raw).astype(np.float32), raw >= 0
     if accept == RECORDIO:
+        columns = {"score": score}
+        if labels is not None:
+            columns["predicted_label"] = labels.astype(np.float32)
         return recordio.encode_responses(columns)
-    template = "{" + ", ".join(f'"{name}": %r' for name in columns) + "}"
-    numbers = zip(*(column.tolist() for column in columns.values()), strict=True)
-    objects = map(template.__mod__, numbers)
     if accept == JSON_LINES:
-        return ("\n".join(objects) + "\n").encode()
-    return ('{"predictions": [' + ", ".join(objects) + "]}").encode()
+        return (_objects(score, labels, "\n") + "\n").encode()
+    return ('{"predictions": [' + _objects(score, labels, ", ") + "]}").encode()
+
+
+def _objects(
+    score: npt.NDArray[np.float32], labels: npt.NDArray[np.bool_] | None, separator: str
+) -> str:
+    """Return the JSON objects of all rows. No loop of Python's own: the digits take the time."""
+    if not len(score):
+        return ""
+    texts = map(float.__repr__, score.tolist())
+    if labels is not None:
+        ends = (', "predicted_label": 0.0', ', "predicted_label": 1.0')
+        texts = map(str.__add__, texts, map(ends.__getitem__, labels.tolist()))
+    return '{"score": ' + ("}" + separator + '{"score": ').join(texts) + "}"
 
 
 def _json_lines(body: bytes) -> list[Any]:
+    text = _text(body)
+    lines = text.split("\n")
+    rows = None if _MARK in text or "\\" in text else _all_lines(lines)
+    return _each_line(lines) if rows is None else rows
+
+
+def _all_lines(lines: list[str]) -> list[Any] | None:
+    """Parse lines that hold no mark and no escape at once, twice as fast as one by one.
+
+    One array holds them all with a mark between each and the next. When every mark comes out as
+    an element of that array, no value reached over the end of a line, and no line held two.
+    Returns None when it is otherwise.
+    """
+    filled = [line for line in lines if line.strip()]
+    try:
+        found = json.loads("[" + f',"{_MARK}",'.join(filled) + "]")
+    except (ValueError, RecursionError):
+        return None
+    marks = [_MARK] * (len(filled) - 1)
+    return found[::2] if len(found) == 2 * len(filled) - 1 and found[1::2] == marks else None
+
+
+def _each_line(lines: list[str]) -> list[Any]:
     rows = []
-    for number, line in enumerate(_text(body).split("\n"), 1):
+    for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"line {number} is not JSON: {error}") from error
     return rows
 
@@ -77,7 +114,7 @@ def _json_lines(body: bytes) -> list[Any]:
 def _json_instances(body: bytes) -> list[Any]:
     try:
         request = json.loads(_text(body))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"the payload is not JSON: {error}") from error
     instances = request.get("instances") if isinstance(request, dict) else None
     if not isinstance(instances, list):
@@ -93,15 +130,13 @@ def _text(body: bytes) -> str:
 
 
 def _matrix(rows: list[Any], feature_dim: int) -> Matrix:
-    keys: list[int] = []
-    values: list[float] = []
-    ends = [0]
-    for number, row in enumerate(rows):
-        row_keys, row_values = _row(row, number, feature_dim)
-        keys += row_keys
-        values += row_values
-        ends.append(len(keys))
-    pointers: npt.NDArray[np.int64] = np.array(ends, np.int64)
+    features = _all_sparse(rows, feature_dim)
+    if features is None:
+        features = [_row(row, number, feature_dim) for number, row in enumerate(rows)]
+    keys: list[int] = list(chain.from_iterable(keys for keys, _ in features))
+    values: list[float] = list(chain.from_iterable(values for _, values in features))
+    pointers: npt.NDArray[np.int64] = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(values) for _, values in features], out=pointers[1:])
     _check_types(keys, values, pointers)
     try:
         with np.errstate(over="ignore"):
@@ -118,7 +153,23 @@ def _matrix(rows: list[Any], feature_dim: int) -> Matrix:
     return sparse.csr_matrix((data, indices, pointers), shape=(len(rows), feature_dim))
 
 
-def _row(row: Any, number: int, feature_dim: int) -> tuple[list[int], list[float]]:
+def _all_sparse(rows: list[Any], feature_dim: int) -> list[_Features] | None:
+    """Return keys and values of all instances if they have the documented sparse form."""
+    try:
+        features = [row["data"]["features"] for row in rows]
+        shapes = [each["shape"] for each in features]
+        found = [(each["keys"], each["values"]) for each in features]
+    except (KeyError, TypeError):
+        return None
+    fits = (
+        all(len(row) == 1 for row in rows)  # no "features" beside "data", which would count
+        and shapes == [[feature_dim]] * len(rows)
+        and all(type(k) is list and type(v) is list and len(k) == len(v) for k, v in found)
+    )
+    return found if fits else None
+
+
+def _row(row: Any, number: int, feature_dim: int) -> _Features:
     """Return keys and values of one instance, dense or sparse, as they came."""
     features = row.get("features") if isinstance(row, dict) else None
     if features is None and isinstance(row, dict) and isinstance(row.get("data"), dict):
@@ -135,7 +186,7 @@ def _row(row: Any, number: int, feature_dim: int) -> tuple[list[int], list[float
     if shape[0] != feature_dim:
         _refuse(number, f"has {shape[0]} features, but the model has {feature_dim}")
     if keys is None:
-        keys = list(range(len(values)))
+        return range(len(values)), values
     if not isinstance(keys, list) or len(keys) != len(values):
         _refuse(number, f"has {len(values)} values, but keys {keys!r}")
     return keys, values

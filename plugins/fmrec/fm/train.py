@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from fmrec.errors import ConfigurationError, DataError, FmrecError
-from fmrec.fm import artifact, hyperparameters
-from fmrec.fm.adam import Adam
-from fmrec.fm.channels import Channel, read_config
-from fmrec.fm.hyperparameters import DEFAULTS, WITHOUT_EFFECT, Hyperparameters
+from fmrec.errors import FmrecError
+from fmrec.fm import artifact, checkpoints, features, hosts, hyperparameters, warm_start
+from fmrec.fm.channels import Channel, extra_folder, read_config, sizes
+from fmrec.fm.checkpoints import Folder
+from fmrec.fm.features import Features
+from fmrec.fm.hyperparameters import DEFAULTS, WITHOUT_EFFECT, Hyperparameters, Solver
+from fmrec.fm.job import Fitted, Hosts, Job
 from fmrec.fm.joblog import JobLog
 from fmrec.fm.metrics import score_for
-from fmrec.fm.model import Model
+from fmrec.fm.model import Matrix, Model
 
-LOWER_RATES = "Lower bias_lr, linear_lr and factors_lr, or scale the feature values."
+# Each module has ``fit(job)``. One job needs one of them, and imports take their time.
+SOLVERS: Mapping[Solver, str] = {
+    "adam": "fmrec.fm.adam_training",
+    "mcmc": "fmrec.fm.mcmc",
+    "catalogue": "fmrec.fm.catalogue",
+}
+# Test rows completed at a time: a history may have thousands of entries.
+COMPLETED_ROWS = 4096
 
 
-def main(ml_root: Path, clock: Callable[[], float], stop: threading.Event) -> int:
+def main(
+    ml_root: Path,
+    clock: Callable[[], float],
+    stop: threading.Event,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
     """Run a training job in ``ml_root`` and return its exit code.
 
     When ``stop`` is set the job saves what it has learnt so far and ends with 0. A failure is
-    explained on the log and in ``output/failure``: ``ClientError`` when the request or the
-    data is at fault, else ``AlgorithmError``.
+    explained on the log and in ``output/failure``, as the built-in does: ``AlgorithmError: ``
+    and what is wrong with the request or the data, or what went wrong here.
     """
     log = JobLog(sys.stdout, clock)
     try:
-        _job(ml_root, log, stop)
+        _job(ml_root, log, stop, environ)
     except Exception as error:  # noqa: BLE001 - whatever it is, the job must say so
-        client = isinstance(error, ConfigurationError | DataError)
-        reason = f"{'ClientError' if client else 'AlgorithmError'}: {error}"
+        reason = f"AlgorithmError: {error}"
         if not isinstance(error, FmrecError):
             reason = f"AlgorithmError: {type(error).__name__}: {error}"
             log.line(traceback.format_exc())
@@ -46,63 +63,28 @@ def main(ml_root: Path, clock: Callable[[], float], stop: threading.Event) -> in
     return 0
 
 
-def _job(ml_root: Path, log: JobLog, stop: threading.Event) -> None:
+def _job(ml_root: Path, log: JobLog, stop: threading.Event, environ: Mapping[str, str]) -> None:
     started = log.clock()
     log.line("Docker entrypoint called with argument(s): train")
     log.line("Running default environment configuration script")
+    resources = read_config(ml_root, "resourceconfig")
+    log.host = resources.get("current_host", log.host)
     hp = _configuration(ml_root, log)
-    train, test = Channel(ml_root, "train", hp), Channel(ml_root, "test", hp)
-    rows = train.read_all()
-    # Test rows that cannot be scored should fail the job before it trains, not after.
-    next(test.read(), None)
-    try:
-        trainer = Adam(hp, rows.features, rows.labels)
-    except (MemoryError, ValueError) as error:
-        raise ConfigurationError(
-            f"num_factors {hp.num_factors} for {hp.feature_dim} columns does not fit into memory "
-            f"({error}): lower num_factors, or take a larger instance"
-        ) from error
-    log.info(
-        f"Solver adam, seed {hp.seed}, {len(rows.labels)} records in {len(train.files)} files "
-        f"({train.bytes} bytes)"
-    )
-    ready = log.clock()
-    log.metrics({"initialize.time": (ready - started) * 1000}, started)
-
-    finished = _epochs(hp, trainer, len(rows.labels), log, stop)
-    if finished is None:
-        log.warning("Stopped before the first batch was trained: there is no model to save")
+    met = hosts.join(resources, environ, stop)
+    if met is None:
+        _nothing_trained(log)
         return
-    model = trainer.model()
-    sums = np.array([model.w0, float(model.w.sum()), float(model.V.sum())])
-    if not np.isfinite(sums).all():
-        raise FmrecError(f"the last update diverged. {LOWER_RATES}")
-    path = artifact.save(model, ml_root / "model", hp.configuration)
-    log.info(f"Saved model to {path}")
-    if not finished:
-        log.warning("Stopped on request: the model holds what was trained so far")
-    elif test.files:
-        _test(model, test, log)
-    else:
-        log.info("Test data is not provided.")
-    spent = {"setuptime": (ready - started) * 1000, "totaltime": (log.clock() - started) * 1000}
-    log.metrics(spent, started)
+    with met:
+        _train(ml_root, hp, met, log, stop, started)
 
 
 def _configuration(ml_root: Path, log: JobLog) -> Hyperparameters:
-    resources = read_config(ml_root, "resourceconfig")
-    log.host = resources.get("current_host", log.host)
     provided = read_config(ml_root, "hyperparameters")
     log.info(f"Reading default configuration from fmrec.fm.hyperparameters: {dict(DEFAULTS)}")
     log.info(
         "Merging with provided configuration from "
         f"{ml_root}/input/config/hyperparameters.json: {provided}"
     )
-    if len(resources.get("hosts", ())) > 1:
-        raise ConfigurationError(
-            f"this image trains on one instance, but the job has {len(resources['hosts'])}: "
-            "set InstanceCount to 1"
-        )
     hp = hyperparameters.parse(provided)
     log.info(f"Final configuration: {dict(hp.configuration)}")
     ignored = [name for name in WITHOUT_EFFECT if name in provided]
@@ -111,61 +93,100 @@ def _configuration(ml_root: Path, log: JobLog) -> Hyperparameters:
     return hp
 
 
-def _epochs(
-    hp: Hyperparameters, trainer: Adam, rows: int, log: JobLog, stop: threading.Event
-) -> bool | None:
-    """Train, and return whether all epochs were done; None when not even one batch was."""
-    values: dict[str, float] = {}
-    trained = False
-    for epoch in range(hp.epochs):
-        begun = log.clock()
-        score = score_for(hp.predictor_type)
-        first = 0
-        while first < trainer.batches:
-            if stop.is_set():
-                return False if trained else None
-            # Batch 0 is published, and every batch_metrics_publish_interval-th after it.
-            last = min(first + hp.batch_metrics_publish_interval if first else 1, trainer.batches)
-            score.add(*trainer.train(first, last))
-            trained = True
-            if (last - 1) % hp.batch_metrics_publish_interval == 0:
-                log.quality(score.values(), f"epoch={epoch}, batch={last - 1} train")
-            first = last
-        values = score.values()
-        if not np.isfinite(list(values.values())).all():
-            raise FmrecError(f"training diverged in epoch {epoch}: {values}. {LOWER_RATES}")
-        log.quality(values, f"epoch={epoch}, train")
-        _log_progress(log, begun, epoch, hp.epochs, rows, trainer.batches)
-    log.quality(values, "train")
-    return True
-
-
-def _log_progress(
-    log: JobLog, begun: float, epoch: int, epochs: int, rows: int, batches: int
+def _train(
+    ml_root: Path,
+    hp: Hyperparameters,
+    met: Hosts,
+    log: JobLog,
+    stop: threading.Event,
+    started: float,
 ) -> None:
-    seconds = log.clock() - begun
-    log.metrics({"update.time": seconds * 1000}, begun)
-    done = 100 * (epoch + 1) / epochs
-    log.info(f"#progress_metric: host={log.host}, completed {done} % of epochs")
-    log.metrics(
-        {
-            "Total Records Seen": rows * (epoch + 1),
-            "Total Batches Seen": batches * (epoch + 1),
-            "Max Records Seen Between Resets": rows,
-            "Max Batches Seen Between Resets": batches,
-            "Reset Count": epoch + 1,
-            "Number of Records Since Last Reset": rows,
-            "Number of Batches Since Last Reset": batches,
-        },
-        begun,
-        {"epoch": epoch, "Meta": "training_data_iter"},
+    train, test = Channel(ml_root, "train", hp), Channel(ml_root, "test", hp)
+    job = _read(ml_root, hp, train, met, log, stop)
+    # Test rows that cannot be scored should fail the job before it trains, not after.
+    next(test.read(), None)
+    log.info(
+        f"Solver {hp.solver}, seed {hp.seed}, {len(job.train.labels)} records in "
+        f"{len(train.files)} files ({train.bytes} bytes)"
     )
-    rate = rows / max(seconds, 1e-9)
-    log.info(f"#throughput_metric: host={log.host}, train throughput={rate} records/second")
+    if met.size > 1:
+        log.info(f"Host {met.rank} (counted from 0) of {met.size}")
+    ready = log.clock()
+    log.metrics({"initialize.time": (ready - started) * 1000}, started)
+
+    fitted: Fitted | None = importlib.import_module(SOLVERS[hp.solver]).fit(job)
+    if fitted is None:
+        _nothing_trained(log)
+        return
+    # SageMaker puts the hosts' model folders together: one of them is enough.
+    if met.rank == 0:
+        _save(fitted.model, job, ml_root / "model")
+    if fitted.finished:
+        _test(fitted.model, test, job)
+    else:
+        log.warning("Stopped on request: the model holds what was trained so far")
+    spent = {"setuptime": (ready - started) * 1000, "totaltime": (log.clock() - started) * 1000}
+    log.metrics(spent, started)
 
 
-def _test(model: Model, channel: Channel, log: JobLog) -> None:
+def _nothing_trained(log: JobLog) -> None:
+    log.warning("Stopped before the first batch was trained: there is no model to save")
+
+
+def _read(
+    ml_root: Path,
+    hp: Hyperparameters,
+    train: Channel,
+    met: Hosts,
+    log: JobLog,
+    stop: threading.Event,
+) -> Job:
+    extra = {name: extra_folder(ml_root, name) for name in ("features", "model")}
+    columns = features.load(extra["features"], hp.feature_dim)
+    start = warm_start.load(extra["model"], hp, columns, log)
+    rows = train.read_all()
+    files = {"train": sizes(train.folder), **{name: sizes(path) for name, path in extra.items()}}
+    own = checkpoints.fingerprint(hp.configuration, files)
+    # A state is of all hosts: that of one is no use when another has other data.
+    mark = hashlib.sha256(b"".join(met.all_gather(own))).digest()
+    kept = Folder(ml_root / "checkpoints", mark, met.rank, log)
+    return Job(hp, rows, columns, start, met, kept, log, stop, train.replicated)
+
+
+def _save(model: Model, job: Job, folder: Path) -> None:
+    sums = np.array([model.w0, float(model.w.sum()), float(model.V.sum())])
+    if not np.isfinite(sums).all():
+        raise FmrecError(
+            f"solver {job.hp.solver} ended with parameters that are no finite numbers: "
+            "scale labels and feature values"
+        )
+    path = artifact.save(model, folder, job.hp.configuration)
+    if job.features is not None:
+        # A later job that goes on from this model finds its columns by these names.
+        (folder / features.COLUMNS).write_bytes(features.dump(job.features))
+    job.log.info(f"Saved model to {path}")
+
+
+def _test(model: Model, channel: Channel, job: Job) -> None:
+    """Score the test rows, each host its own; the first host reports on all of them."""
     score = score_for(model.predictor_type)
-    for block in channel.read():
-        score.add(model.raw(block.features), block.labels)
-    log.test_score(score.values())
+    if job.hosts.rank == 0 or not channel.replicated:
+        for block in channel.read():
+            score.add(_raw(model, block.features, job.features), block.labels)
+    given = job.hosts.all_gather(score.sums().tobytes())
+    for rank, sums in enumerate(given):
+        if rank != job.hosts.rank:
+            score.merge(np.frombuffer(sums))
+    if not score.sums()[0]:
+        job.log.info("Test data is not provided.")
+    elif job.hosts.rank == 0:
+        job.log.test_score(score.values())
+
+
+def _raw(model: Model, X: Matrix, columns: Features | None) -> npt.NDArray[np.float64]:
+    if columns is None:
+        return model.raw(X)
+    parts = range(0, X.shape[0], COMPLETED_ROWS)
+    return np.concatenate(
+        [model.raw(columns.complete(X[first : first + COMPLETED_ROWS])) for first in parts]
+    )

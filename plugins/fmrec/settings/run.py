@@ -22,6 +22,7 @@ ARCHIVES = (
     "sample",
 )
 SPLITS = ("time", "random", "leave-last-k", "u1", "u2", "u3", "u4", "u5", "ua", "ub")
+WITH_HISTORIES = ("history", "profile", "full", "everything")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,14 +162,16 @@ class RunSettings:
         "Model",
         "Features",
         "Columns of the design matrix: `ids` users and films; `side` also what is known of them; "
-        "`history` ids, who rated what, and the film before; `full` all (docs/data.md).",
-        enum=["ids", "side", "history", "full"],
+        "`history` ids, who rated what, and the film before; `profile` what is known and who "
+        "rated what; `full` also the day and the user's visit; `everything` all (docs/data.md).",
+        enum=["ids", "side", *WITH_HISTORIES],
     )
-    history_length: int = setting(
-        30,
+    history_length: int | None = setting(
+        None,
         "Model",
         "Length of histories",
-        "Features `history` and `full`: the latest so many films of a user, and users of a film.",
+        "Features from `history` to `everything`: the latest so many films of a user, and users "
+        "of a film. Empty: 30.",
         minimum=1,
         maximum=10_000,
     )
@@ -285,10 +288,10 @@ class RunSettings:
                 "validation_fraction + test_fraction leave no training events: lower one of them"
             )
         graded = settings.objective == "ranking" and not settings.samples_negatives
-        if graded and settings.features not in ("history", "full"):
+        if graded and settings.features not in WITH_HISTORIES:
             raise ConfigurationError(
                 f"parameter features: {settings.features!r} has no histories, from which "
-                "image 'fmrec' learns to rank; set features to 'history' or 'full'"
+                f"image 'fmrec' learns to rank; it takes {', '.join(WITH_HISTORIES)}"
             )
         if settings.source == "landing" and settings.split not in SPLITS[:3]:
             raise ConfigurationError(
@@ -309,6 +312,14 @@ class RunSettings:
     def samples_negatives(self) -> bool:
         """Whether unseen films are sampled: what the built-in image needs to learn a ranking."""
         return self.objective == "ranking" and self.image == "built-in"
+
+    @property
+    def histories(self) -> int:
+        """How many events a history holds, where the features have histories."""
+        if self.history_length is not None:
+            return self.history_length
+        # Rows are written out whole: all of a history in each of them would be millions of values.
+        return 30
 
     @property
     def archive(self) -> str | None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import platform
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +20,8 @@ from fmrec.evaluation import learning_curve, page, ranking, table
 from fmrec.evaluation import report as reports
 from fmrec.events.prepare import EXAMPLES
 from fmrec.events.window import as_seconds
-from fmrec.fm import artifact
-from fmrec.fm.model import Model
 from fmrec.layout import Run, split_uri
-from fmrec.steps.xcom import Xcom, design_of, events_of, without
+from fmrec.steps.xcom import Xcom, design_of, events_of, model_of, without
 from fmrec.store import Store
 
 if TYPE_CHECKING:
@@ -144,7 +140,7 @@ class _Lists:
     ) -> None:
         self._rated, self._at = rated, as_seconds(run.as_of)
         self._design = design_of(run, tables, parts, store)
-        self._model = _model(training, store)
+        self._model = model_of(training, store)
         self._items = store.get_table(tables["keys"]["items"]).to_pandas()
 
     def recommendations(self) -> Xcom:
@@ -169,14 +165,6 @@ class _Lists:
         return pd.concat(
             [self._rated[part][["user_id", "item_id"]] for part in parts], ignore_index=True
         )
-
-
-def _model(training: Xcom, store: Store) -> Model:
-    _, key = split_uri(training["artifact"])
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, artifact.ARCHIVE)
-        file.write_bytes(store.get(key))
-        return artifact.load(file)
 
 
 def _manifest(

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fmrec.errors import DataError
+from fmrec.events.encoders import PRESETS
 from fmrec.events.policy import REASONS, admit
 from fmrec.events.prepare import EXAMPLES, Choices, Prepared, prepare
 from fmrec.events.space import FeatureSpace
@@ -72,7 +73,7 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
 
 def _choices(run: Run) -> Choices:
     chosen = run.settings
-    histories = chosen.features in ("history", "full")
+    needed = PRESETS[chosen.features]
     return Choices(
         as_of=as_seconds(run.as_of),
         split=chosen.split,
@@ -83,10 +84,11 @@ def _choices(run: Run) -> Choices:
         item_least=chosen.min_item_ratings,
         order=chosen.order,
         seed=chosen.seed,
-        history_length=chosen.history_length if histories else 0,
+        history_length=chosen.histories if "rated" in needed else 0,
         negatives=chosen.negative_ratio if chosen.samples_negatives else 0,
         negative_exponent=chosen.negative_exponent,
         shard_rows=FILE_ROWS_OF_IDS if chosen.features == "ids" else FILE_ROWS,
+        visits="visit" in needed,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,7 +11,9 @@ import pandas as pd
 from fmrec.events.design import Design
 from fmrec.events.facts import Facts
 from fmrec.events.space import FeatureSpace
-from fmrec.layout import Run
+from fmrec.fm import artifact
+from fmrec.fm.model import Model
+from fmrec.layout import Run, split_uri
 from fmrec.store import Store
 
 Xcom = dict[str, Any]
@@ -28,12 +32,21 @@ def design_of(run: Run, tables: Xcom, parts: Xcom, store: Store) -> Design:
         Facts.from_bytes(store.get(facts["key"])),
         store.get_table(tables["keys"]["users"]),
         store.get_table(tables["keys"]["items"]),
-        history_length=run.settings.history_length,
+        history_length=run.settings.histories,
         graded=is_graded(run),
         # All rows are written out whole. In one that held its own event the model would read
         # from the history which film it is asked about, and could not do so afterwards.
         leave_own_out=True,
     )
+
+
+def model_of(training: Xcom, store: Store) -> Model:
+    """The model that a training job left; `training` is what its task returned."""
+    _, key = split_uri(training["artifact"])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, artifact.ARCHIVE)
+        file.write_bytes(store.get(key))
+        return artifact.load(file)
 
 
 def is_graded(run: Run) -> bool:
