@@ -150,7 +150,7 @@ def synthetic(
     names = ("user", "item", *(f"other{number}" for number in range(nnz - 2)))
     sides = ("user", "item", *("event" for _ in range(nnz - 2)))
     columns = Features(
-        tuple(Feature(*each) for each in zip(names, sides, strict=True)),  # type: ignore[arg-type]
+        tuple(Feature(*each) for each in zip(names, sides, strict=True)),
         code,
         tuple(f"{names[family]}:{number}" for number, family in enumerate(code)),
         {},

@@ -222,7 +222,7 @@ def libfm_binary(path: Path) -> Path:
 
     Raises NotMeasuredError when it is not there.
     """
-    binary = path / "bin" / "libFM" if path.is_dir() else path
+    binary = (path / "bin" / "libFM" if path.is_dir() else path).resolve()
     if not os.access(binary, os.X_OK):
         raise NotMeasuredError(f"{binary} is no program: run `make` in libFM's source tree")
     return binary

@@ -134,8 +134,11 @@ NDCG@10 of the history part alone, and with an ALS part of the better of some we
 A column of each user's own, trained beside the history, took NDCG@10 on the first draw of u1 from
 .448 to .294 after 35 epochs. In the ALS part a target of 1 with the grade as confidence (.3597
 joined), both at once (.3606) and grades 0 .1 .4 .8 1 (.3606) were no better than the grade as
-target (.3605). Dropping out what else is known of a user, as the history is, makes up for a part of
-what those features cost; still, the preset `history` ranks better than `full`."""
+target (.3605).
+
+These were of preset `history`. Since what else is known of a user is dropped out as the history is,
+preset `full` has .3617 on the ten inner splits (seed 3) and `history` .3609, with a standard error
+of .0006 of the difference. This comparison alone was made after the test files had been scored."""
 MEASURED = """\
 NDCG@10 of whole lists; candidates are all films of the training file that the user has not rated
 there, relevant is a test rating of 4 stars or more, judged are users with one of each

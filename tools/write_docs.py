@@ -9,7 +9,7 @@ from typing import Any
 
 from fmrec.settings import (
     DEFAULTS,
-    RATING_DEFAULTS,
+    HYPERPARAMETERS,
     Deployment,
     RunSettings,
     describe_limits,
@@ -69,32 +69,35 @@ def settings_page() -> str:
 
 
 def _hyperparameters() -> list[str]:
-    """The defaults that go with the objective and the features."""
+    """The defaults that go with the solver, the objective and the features."""
     lines = [
         "",
         "### Default hyperparameters",
         "",
-        "Of a run that sets none ([how they were chosen](benchmarks/hyperparameters.md)).",
-        "`ranking` has the same ones for all features.",
-        "",
+        "Of a run that sets none. How they were chosen: [adam](benchmarks/hyperparameters.md),",
+        "[mcmc](benchmarks/accuracy.md), [catalogue](benchmarks/ranking.md).",
     ]
-    sets = {
-        f"`{objective}`, `{features}`": chosen
-        for objective, by_features in DEFAULTS.items()
-        for features, chosen in by_features.items()
-        if objective != "ranking" or features == "ids"
-    }
-    lines += [f"| | {' | '.join(sets)} |".replace("`ranking`, `ids`", "`ranking`")]
-    lines += ["|---|" + "--:|" * len(sets)]
-    for name in RATING_DEFAULTS:
-        cells = " | ".join(f"{chosen[name]}" for chosen in sets.values())
-        lines.append(f"| `{name}` | {cells} |")
+    for solver, by_objective in DEFAULTS.items():
+        sets: dict[str, dict[str, float | int]] = {}
+        for objective, by_features in by_objective.items():
+            for features, chosen in by_features.items():
+                if chosen not in sets.values():
+                    same = [name for name, each in by_features.items() if each == chosen]
+                    every = len(same) == len(by_features)
+                    sets[f"`{objective}`" + ("" if every else f", `{features}`")] = chosen
+        if solver == "mcmc":  # one set for both of its objectives
+            sets = {"all": next(iter(sets.values()))}
+        lines += ["", f"Solver `{solver}`:", "", f"| | {' | '.join(sets)} |"]
+        lines += ["|---|" + "--:|" * len(sets)]
+        for name in next(iter(sets.values())):
+            cells = " | ".join(f"{chosen[name]}" for chosen in sets.values())
+            lines.append(f"| `{name}` | {cells} |")
     return lines
 
 
 def _default(name: str, default: Any) -> str:
-    if name in RATING_DEFAULTS:
-        return "[by objective and features](#default-hyperparameters)"
+    if name in HYPERPARAMETERS:
+        return "[by solver, objective and features](#default-hyperparameters)"
     return _shown(default)
 
 

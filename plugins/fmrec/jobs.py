@@ -86,18 +86,7 @@ def training_request(
         },
         "RoleArn": deployment.role_arn,
         "InputDataConfig": [
-            {
-                "ChannelName": name,
-                "ContentType": RECORDIO,
-                "DataSource": {
-                    "S3DataSource": {
-                        "S3DataType": "S3Prefix",
-                        "S3Uri": uri,
-                        "S3DataDistributionType": "FullyReplicated",
-                    }
-                },
-            }
-            for name, uri in sorted(channels["training"].items(), reverse=True)
+            _channel(name, uri) for name, uri in sorted(channels["training"].items(), reverse=True)
         ],
         "OutputDataConfig": {"S3OutputPath": run.layout.uri(run.layout.models)},
         "ResourceConfig": {
@@ -108,12 +97,31 @@ def training_request(
         "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_minutes * 60},
         "HyperParameters": {
             "feature_dim": str(channels["feature_dim"]),
-            "bias_init_method": "constant",
-            "bias_init_value": f"{channels['bias']:.6g}",
+            **(_start(channels["bias"]) if settings.fitted_by == "adam" else {}),
             **settings.hyperparameters(),
         },
         "Tags": _tags(run),
     }
+
+
+def _channel(name: str, uri: str) -> dict[str, Any]:
+    # What the columns are is not said in RecordIO alone.
+    kind = {} if name == "features" else {"ContentType": RECORDIO}
+    return {
+        "ChannelName": name,
+        **kind,
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "S3Prefix",
+                "S3Uri": uri,
+                "S3DataDistributionType": "FullyReplicated",
+            }
+        },
+    }
+
+
+def _start(bias: float) -> dict[str, str]:
+    return {"bias_init_method": "constant", "bias_init_value": f"{bias:.6g}"}
 
 
 def model_request(

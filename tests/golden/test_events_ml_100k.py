@@ -105,6 +105,21 @@ def test_a_past_day_sees_only_what_lay_before_it(data_dir: Path, tmp_path: Path)
     assert found.facts.users.tolist() == sorted(set(seen["user_id"]))
 
 
+def test_visits_are_what_pandas_makes_of_them(data_dir: Path, tmp_path: Path) -> None:
+    facts = prepared(data_dir, tmp_path, "u1", visits=True).facts
+    parts = [published(data_dir, f"ml-100k/u1.{file}") for file in ("base", "test")]
+    every = pd.concat(parts).assign(trained=np.repeat([1, 0], [80_000, 20_000]))
+    grouped = every.groupby(["user_id", every["timestamp"] // 3_600])
+    expected = grouped.agg(known=("timestamp", "min"), trained=("trained", "sum"))
+    users, hours = (expected.index.get_level_values(level).to_numpy() for level in (0, 1))
+    np.testing.assert_array_equal(facts.users[facts.visits_user], users)
+    np.testing.assert_array_equal(facts.visits_hour, hours)
+    np.testing.assert_array_equal(facts.visits_known, expected["known"] + 1)
+    np.testing.assert_array_equal(facts.visits_trained, expected["trained"])
+    # A visit holds some thirty ratings: far fewer columns than ratings.
+    assert facts.visits_user.size == len(expected) < 4_000
+
+
 def test_leave_last_tests_one_rating_of_everybody(data_dir: Path, tmp_path: Path) -> None:
     """Everybody in ML-100K has at least 20 ratings (its README)."""
     found = prepared(data_dir, tmp_path, "leave-last-k", leave_last=5)

@@ -215,8 +215,8 @@ def test_an_unknown_day_takes_the_latest_trained_day_before_it(at: int, names: s
         (3, MONDAY + 5 * DAY, None),  # it was not trained on
         (9, MONDAY, None),  # a table alone knows this user
         (77, MONDAY, None),
-        (2, MONDAY + 2**21 * HOUR, None),
-        (1, MONDAY - 2**21 * HOUR, None),
+        (1, MONDAY + (2**21 + 48) * HOUR, None),  # the hours of a user are 2**21
+        (2, MONDAY - 2**21 * HOUR, None),
         (1, -1, None),
         (1, 2**62, None),
     ],

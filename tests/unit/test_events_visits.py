@@ -46,7 +46,9 @@ def test_users_may_get_other_numbers(rows: list[tuple[int, int]]) -> None:
     st.lists(
         st.tuples(
             st.sampled_from([-1, 0, 1, 3, 4, 2**31 - 1]),
-            st.integers(-HOUR, 4 * HOUR) | st.sampled_from([-(2**63), 2**32, 2**62, 2**63 - 1]),
+            st.integers(-HOUR, 4 * HOUR)
+            | st.integers(2**21, 2**21 + 4).map(lambda hour: hour * HOUR)
+            | st.sampled_from([-(2**63), 2**32, 2**62, 2**63 - 1]),
         ),
         max_size=30,
     ),

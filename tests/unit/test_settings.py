@@ -18,6 +18,7 @@ from fmrec.events.objectives import OBJECTIVES
 from fmrec.events.policy import POLICIES
 from fmrec.events.prepare import ORDERS
 from fmrec.settings import Deployment, RunSettings
+from fmrec.settings.run import WITH_HISTORIES
 
 
 @pytest.mark.parametrize(
@@ -88,20 +89,72 @@ def test_hyperparameters_are_text_and_follow_the_objective() -> None:
     assert rating["predictor_type"] == "regressor"
     assert like["predictor_type"] == "binary_classifier"
     assert rating["epochs"] == "7"
-    assert like["epochs"] == str(settings.DEFAULTS["like"]["ids"]["epochs"])
+    assert like["epochs"] == str(settings.DEFAULTS["adam"]["like"]["ids"]["epochs"])
     assert all(isinstance(value, str) for value in (rating | like).values())
 
 
-def test_every_objective_has_defaults_for_all_features() -> None:
+@pytest.mark.parametrize("image", ["built-in", "fmrec"])
+def test_every_objective_has_defaults_for_all_features(image: str) -> None:
     made = settings.params({})
-    names = set(settings.RATING_DEFAULTS)
     for objective in made["objective"]["enum"]:
         for features in made["features"]["enum"]:
-            given = RunSettings.of({"objective": objective, "features": features}).hyperparameters()
-            assert set(given) == names | {"predictor_type"}
+            choice = {"objective": objective, "features": features, "image": image}
+            if image == "fmrec" and objective == "ranking" and features not in WITH_HISTORIES:
+                continue
+            run = RunSettings.of(choice)
+            given = run.hyperparameters()
+            names = set(settings.DEFAULTS[run.fitted_by][objective][features])
+            own = set() if image == "built-in" else {"solver", "_seed"}
+            assert set(given) == names | own | {"predictor_type"}
             of_run = {name: given[name] for name in names}
-            assert RunSettings.of(of_run).hyperparameters().items() >= of_run.items()
-    assert settings.DEFAULTS["rating"]["ids"] == settings.RATING_DEFAULTS
+            assert RunSettings.of(choice | of_run).hyperparameters() == given
+
+
+@pytest.mark.parametrize(
+    ("image", "objective", "solver"),
+    [
+        ("built-in", "rating", "adam"),
+        ("built-in", "like", "adam"),
+        ("built-in", "ranking", "adam"),
+        ("fmrec", "rating", "mcmc"),
+        ("fmrec", "like", "mcmc"),
+        ("fmrec", "ranking", "catalogue"),
+    ],
+)
+def test_the_solver_follows_image_and_objective(image: str, objective: str, solver: str) -> None:
+    choice = {"image": image, "objective": objective, "features": "full"}
+    run = RunSettings.of(choice)
+    assert run.solver is None
+    assert run.fitted_by == solver
+    assert RunSettings.of(choice | {"solver": solver}).hyperparameters() == run.hyperparameters()
+    assert run.completes_rows == (solver != "adam")
+    assert run.histories == (30 if solver == "adam" else 10_000)
+    assert RunSettings.of(choice | {"history_length": 5}).histories == 5
+    assert ("solver" in run.hyperparameters()) == (image == "fmrec")
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ({"solver": "mcmc"}, "image 'built-in' knows 'adam' alone"),
+        ({"solver": "catalogue", "objective": "ranking"}, "image 'built-in' knows 'adam' alone"),
+        ({"solver": "catalogue", "image": "fmrec"}, "does not learn objective 'rating'"),
+        (
+            {"solver": "mcmc", "image": "fmrec", "objective": "ranking", "features": "full"},
+            "does not learn objective 'ranking'",
+        ),
+        (
+            {"solver": "adam", "image": "fmrec", "objective": "ranking", "features": "full"},
+            "does not learn objective 'ranking'",
+        ),
+        ({"image": "fmrec", "epochs": 3}, "parameter epochs: solver 'mcmc' has no such"),
+        ({"chains": 3}, "parameter chains: solver 'adam' has no such"),
+        ({"image": "fmrec", "objective": "ranking"}, "'ids' has no histories"),
+    ],
+)
+def test_choices_that_do_not_go_together_are_refused(choice: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        RunSettings.of(choice)
 
 
 def test_features_have_their_own_defaults_and_what_is_given_stays() -> None:

@@ -14,8 +14,7 @@ from typing import Any
 from fmrec import __version__
 from fmrec.errors import FmrecError
 from fmrec.settings import (
-    DEFAULTS,
-    RATING_DEFAULTS,
+    HYPERPARAMETERS,
     RunSettings,
     default_of,
     describe_limits,
@@ -164,9 +163,8 @@ def _count(text: str) -> int:
 def _help(setting: Field[Any]) -> str:
     name = setting.name
     default = default_of(setting, os.environ)
-    if default is None and name in RATING_DEFAULTS:
-        each = (f"{by['ids'][name]} for {objective}" for objective, by in DEFAULTS.items())
-        default = f"{', '.join(each)}, with ids; docs/settings.md has those of other features"
+    if default is None and name in HYPERPARAMETERS:
+        default = "by solver, objective and features: docs/settings.md"
     shown = "" if default is None else f" Default: {default} ({env_name(setting)} changes it)."
     text = f"{setting.metadata['description']} Takes {describe_limits(setting)}.{shown}"
     return text.replace("%", "%%").replace("`", "")

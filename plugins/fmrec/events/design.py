@@ -33,11 +33,12 @@ class _Party:
     """The users, or the items: `ids` seen in events, then those that only a table describes.
 
     `listed[j]` is the column under which others' histories hold the j-th; the last, for place -1,
-    is -1.
+    is -1. `alone` holds less than `block`: of who has a column of its own just that column.
     """
 
     places: Places
     block: Block
+    alone: Block
     listed: Int32s
 
 
@@ -103,6 +104,29 @@ class Design:
         item = self._items.places.of(events["item_id"].to_numpy())
         own = (self._items.listed[item], self._users.listed[user]) if self._leaves_out else None
         return self._rows(user, item, self._context.of_events(user, events), own)
+
+    def compact(self, events: pd.DataFrame) -> csr_matrix:
+        """Rows as encode makes them, without what `records` says of their users and items.
+
+        A user or item without a column of its own is described in the row, as in encode.
+        """
+        user = self._users.places.of(events["user_id"].to_numpy())
+        item = self._items.places.of(events["item_id"].to_numpy())
+        context = self._context.of_events(user, events)
+        return merged(
+            self._users.alone, user, self._items.alone, item, context, None, self.space.dimension
+        )
+
+    def records(self, side: str) -> csr_matrix:
+        """What belongs to each "user" (or "item") that was trained on, (trained, D).
+
+        With nothing left out, an encoded row is the compact one, completed by these.
+        """
+        ids = self.space.trained_users if side == "user" else self.space.trained_items
+        places = (self._users if side == "user" else self._items).places.of(ids)
+        nobody, context = np.full(ids.size, -1, np.int32), np.empty((ids.size, 0), np.int32)
+        user, item = (places, nobody) if side == "user" else (nobody, places)
+        return self._rows(user, item, context, None)
 
     def asked(
         self, user_ids: NDArray[np.int64], item_ids: NDArray[np.int64], at: int
@@ -227,6 +251,8 @@ def _party(
     own = space.column(side)
     entries = [_Entries(np.arange(own.size), own, np.ones(own.size, np.float32))]
     entries += [_described(space, feature, table, places) for feature in described]
+    nameless = np.append(own < 0, np.ones(ids.size - own.size, bool))
+    alone = [entries[0], *(each.of(nameless) for each in entries[1:])]
     squares: NDArray[np.float64] = np.zeros(0)
     spare = np.empty(0, np.int32)
     name, lists, weights = history
@@ -247,7 +273,9 @@ def _party(
     if any(feature.name == listed_as for feature in space.features):
         columns = space.column(listed_as)
         listed[: columns.size] = columns
-    return _Party(places, _block(space, ids.size, entries, squares, spare), listed)
+    block = _block(space, ids.size, entries, squares, spare)
+    nothing = np.zeros(0), np.empty(0, np.int32)
+    return _Party(places, block, _block(space, ids.size, alone, *nothing), listed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,6 +285,11 @@ class _Entries:
     row: NDArray[np.int64]
     column: Int32s
     value: NDArray[np.float32]
+
+    def of(self, rows: NDArray[np.bool_]) -> _Entries:
+        """Those of some rows, given as a mask."""
+        kept = rows[self.row]
+        return _Entries(self.row[kept], self.column[kept], self.value[kept])
 
 
 def _only_described(

@@ -29,7 +29,7 @@ class Feature:
     on: the user, the item, or the event (its time, or what came before it). `meaning` completes
     the sentence "the column's value is …"; `unknown` says what an unknown value does. `read`, of
     the features that tables of users or items describe, gives pairs of row and value, in the
-    order of the rows.
+    order of the rows. `lists` names the feature whose values this one repeats, if it does.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Feature:
     unknown: str = _NOTHING
     label: Callable[[Any], str] = str
     read: Read | None = None
+    lists: str | None = None
 
 
 def weekday(day: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -128,18 +129,21 @@ FEATURES = (
         "user",
         "the weight of this film among the latest that the user rated in training",
         "adds nothing; a user without training events has no history",
+        lists="item",
     ),
     Feature(
         "rated_by",
         "item",
         "the weight of this user among the latest who rated the film in training",
         "adds nothing; a film without training events has no history",
+        lists="user",
     ),
     Feature(
         "previous",
         "event",
         "1 when this film was the user's latest training event before",
         "adds nothing; likewise when nothing came before",
+        lists="item",
     ),
 )
 """Every feature there is, in the order in which columns of one moment stand."""

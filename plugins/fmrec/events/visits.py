@@ -15,8 +15,8 @@ _NONE = np.int64(-1)
 def packed(user: NDArray[np.integer], timestamp: NDArray[np.integer]) -> NDArray[np.int64]:
     """The visit of each event as one number: they ascend by user, then by hour.
 
-    `user` is at least 0 and `timestamp` UTC seconds; -1 for a user below, and for a time that no
-    event has.
+    `timestamp` is in UTC seconds. -1 where there is no user (-1), or for a time far beyond those
+    that events have.
     """
     hour = timestamp.astype(np.int64) // HOUR
     visit = (user.astype(np.int64) << _HOUR_BITS) | hour

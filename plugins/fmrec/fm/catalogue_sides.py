@@ -151,16 +151,15 @@ def _effect(feature: Feature) -> bool:
 
 
 def _party(features: Features, side: str, own: Longs, used: npt.NDArray[np.bool_]) -> Party:
-    records: Matrix = sparse.csr_matrix((0, features.dimension), dtype=np.float32)
-    owners = np.empty(0, np.int64)
-    if side in features.records:
-        records, owners = features.records[side], features.owners(side)
+    described = features.records.get(side)
+    owners = np.empty(0, np.int64) if described is None else features.owners(side)
     alone = np.setdiff1d(own, owners)
     ones = np.ones(len(alone), np.float32)
-    lone = sparse.csr_matrix(
+    lone: Matrix = sparse.csr_matrix(
         (ones, alone, np.arange(len(alone) + 1)), shape=(len(alone), features.dimension)
     )
-    every = sparse.vstack([records, lone], format="csr")
+    parts = [lone] if described is None else [described, lone]
+    every: Matrix = sparse.vstack(parts, format="csr")
     every.data = every.data * used[every.indices]
     every.eliminate_zeros()
     owners = np.concatenate([owners, alone])

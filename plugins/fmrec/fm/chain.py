@@ -24,7 +24,7 @@ Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 
 # Hyperpriors: alpha and lambda ~ Gamma(SHAPE / 2, RATE / 2), mu ~ N(0, 1 / (WEIGHT lambda)).
-SHAPE, RATE, WEIGHT = 1.0, 0.1, 1.0
+SHAPE, RATE, WEIGHT = 1.0, 1.0, 1.0
 # Factors start here: at 0 a factor would stay there for long, as its partners are 0 too.
 START_SIGMA = 0.1
 # Of the users' precisions: where a starts, its exponential prior, the steps of its random walk.
@@ -76,10 +76,9 @@ class Chain:
         else:
             self._e[:] = raw - self._y
 
-    @property
-    def raw(self) -> Doubles:
-        """What the parameters as they are now say of the training rows, (n,)."""
-        return self._e + (self._z if self._classifies else self._y)
+    def raw(self, rows: slice = slice(None)) -> Doubles:
+        """What the parameters as they are now say of training rows."""
+        return self._e[rows] + (self._z if self._classifies else self._y)[rows]
 
     def sweep(self) -> None:
         """Draw every parameter once."""
@@ -92,7 +91,7 @@ class Chain:
 
     def _draw_noise(self) -> None:
         if self._classifies:
-            raw = self.raw
+            raw = self.raw()
             self._z[:] = self._latent(raw)
             np.subtract(raw, self._z, out=self._e)
             return
@@ -194,8 +193,11 @@ class Chain:
         # random() is in [0, 1): 1 minus it is never 0, whose quantile would be infinite.
         share = 1 - self._rng.random(len(raw))
         tail = np.maximum(share * ndtr(sign * raw), np.finfo(np.float64).tiny)
-        drawn: Doubles = raw - sign * ndtri(tail)
-        return drawn
+        drawn = raw - sign * ndtri(tail)
+        # Beyond 37 deviations the tail is no number any more; there it is an exponential one.
+        far = -np.log(share) / np.maximum(np.abs(raw), 1)
+        right: Doubles = np.where(sign * drawn > 0, drawn, sign * far)
+        return right
 
     def _predicted(self) -> Doubles:
         out = np.full(self._design.rows, self.w0)
@@ -203,7 +205,9 @@ class Chain:
         for v in self.V:
             self._q[:] = 0
             self._add_rows(v, self._q)
-            out += 0.5 * self._q**2
+            self._q *= self._q
+            self._q *= 0.5
+            out += self._q
         # sum over f of x^2 v^2, a linear term in the squares of the values.
         self._add_rows(-0.5 * np.square(self.V).sum(axis=0), out, squared=True)
         return out

@@ -29,6 +29,7 @@ Floats = npt.NDArray[np.float32]
 # Phi(x) is nearest to 1 / (1 + exp(-1.702 x)) (Camilli, Journal of Educational Statistics 19(3),
 # 1994); less than that for the spread of what was drawn.
 PROBIT_TO_LOGIT = 1.5
+SCORED_ROWS = 1 << 18
 # Between two states kept, unless keeping one takes long: then twenty times as long.
 SAVE_SECONDS, SAVE_SHARE = 2.0, 20.0
 
@@ -155,7 +156,10 @@ class _Chains:
         scale = PROBIT_TO_LOGIT if job.hp.predictor_type == "binary_classifier" else 1.0
         score = score_for(job.hp.predictor_type)
         for chain in self._chains:
-            score.add(chain.raw * scale, self._y)
+            # In parts: what the metrics compute on the way should not add to the peak of memory.
+            for first in range(0, len(self._y), SCORED_ROWS):
+                part = slice(first, first + SCORED_ROWS)
+                score.add(chain.raw(part) * scale, self._y[part])
         values = score.values()
         if not np.isfinite(list(values.values())).all():
             raise FmrecError(

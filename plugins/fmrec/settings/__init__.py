@@ -6,15 +6,17 @@ are all made from its fields. `Deployment` is where the pipeline lives (bucket, 
 and comes from the environment alone.
 """
 
-from fmrec.settings.defaults import DEFAULTS, RATING_DEFAULTS
+from fmrec.settings.defaults import DEFAULTS, HYPERPARAMETERS
 from fmrec.settings.deployment import Deployment
 from fmrec.settings.fields import default_of, describe_limits, env_name
-from fmrec.settings.run import ARCHIVES, SPLITS, RunSettings, params, parse_instant
+from fmrec.settings.instants import parse_instant
+from fmrec.settings.params import params
+from fmrec.settings.run import ARCHIVES, SPLITS, RunSettings
 
 __all__ = [
     "ARCHIVES",
     "DEFAULTS",
-    "RATING_DEFAULTS",
+    "HYPERPARAMETERS",
     "SPLITS",
     "Deployment",
     "RunSettings",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Chosen on inner splits of training files only, by tools/choose_hyperparameters.py.
-RATING_DEFAULTS: dict[str, float | int] = {
+_RATING_IDS: dict[str, float | int] = {
     "num_factors": 32,
     "epochs": 59,
     "mini_batch_size": 200,
@@ -15,7 +15,7 @@ RATING_DEFAULTS: dict[str, float | int] = {
     "factors_wd": 0.00079,
     "factors_init_sigma": 0.13,
 }
-LIKE_DEFAULTS: dict[str, float | int] = {
+_LIKE_IDS: dict[str, float | int] = {
     "num_factors": 8,
     "epochs": 22,
     "mini_batch_size": 500,
@@ -27,7 +27,7 @@ LIKE_DEFAULTS: dict[str, float | int] = {
     "factors_wd": 0.000052,
     "factors_init_sigma": 0.0054,
 }
-RANKING_DEFAULTS: dict[str, float | int] = {
+_RANKING: dict[str, float | int] = {
     "num_factors": 32,
     "epochs": 24,
     "mini_batch_size": 200,
@@ -90,9 +90,9 @@ _LIKE_FULL: dict[str, float | int] = {
 }
 
 _PRESETS = ("ids", "side", "history", "profile", "full", "everything")
-DEFAULTS: dict[str, dict[str, dict[str, float | int]]] = {
+_ADAM: dict[str, dict[str, dict[str, float | int]]] = {
     "rating": {
-        "ids": RATING_DEFAULTS,
+        "ids": _RATING_IDS,
         "side": {
             "num_factors": 8,
             "epochs": 40,
@@ -111,7 +111,7 @@ DEFAULTS: dict[str, dict[str, dict[str, float | int]]] = {
         "everything": _RATING_FULL,
     },
     "like": {
-        "ids": LIKE_DEFAULTS,
+        "ids": _LIKE_IDS,
         "side": {
             "num_factors": 32,
             "epochs": 14,
@@ -129,6 +129,41 @@ DEFAULTS: dict[str, dict[str, dict[str, float | int]]] = {
         "full": _LIKE_FULL,
         "everything": _LIKE_FULL,
     },
-    "ranking": dict.fromkeys(_PRESETS, RANKING_DEFAULTS),
+    "ranking": dict.fromkeys(_PRESETS, _RANKING),
 }
-"""For each objective and each preset of features."""
+# Chosen by tools/bayesian_hyperparameters.py.
+_MCMC: dict[str, float | int] = {
+    "num_factors": 8,
+    "iterations": 100,
+    "burn_in": 20,
+    "chains": 8,
+    "samples": 40,
+}
+# Chosen by tools/ranking_catalogue.py. What of the ALS part is not here stands in the algorithm.
+_CATALOGUE: dict[str, float | int] = {
+    "num_factors": 128,
+    "epochs": 35,
+    "mini_batch_size": 48,
+    "linear_lr": 0.002,
+    "factors_lr": 0.002,
+    "linear_wd": 0.0,
+    "factors_wd": 0.0045,
+    "factors_init_sigma": 0.03,
+    "dropout": 0.5,
+    "als_factors": 64,
+}
+DEFAULTS = {
+    "adam": _ADAM,
+    "mcmc": dict.fromkeys(("rating", "like"), dict.fromkeys(_PRESETS, _MCMC)),
+    "catalogue": {"ranking": dict.fromkeys(_PRESETS, _CATALOGUE)},
+}
+"""For each solver, each objective that it learns, and each preset of features."""
+
+HYPERPARAMETERS = frozenset(
+    name
+    for by_objective in DEFAULTS.values()
+    for by_features in by_objective.values()
+    for chosen in by_features.values()
+    for name in chosen
+)
+"""Those that a run can set, of any solver."""

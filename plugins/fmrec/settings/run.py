@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from fmrec.errors import ConfigurationError
-from fmrec.settings.defaults import DEFAULTS
-from fmrec.settings.fields import checked, default_of, setting, value_type
+from fmrec.settings.fields import checked, setting
+from fmrec.settings.instants import parse_instant
+from fmrec.settings.solvers import check, hyperparameters, solver_of
 
 ARCHIVES = (
     "ml-100k",
@@ -117,8 +117,8 @@ class RunSettings:
         1,
         "Data",
         "Seed",
-        "For the order of the rows, random splits, sampled films, and the resampling in the "
-        "report.",
+        "For the order of the rows, random splits, sampled films, the training in image `fmrec`, "
+        "and the resampling in the report.",
         minimum=0,
         maximum=2**31 - 1,
     )
@@ -171,7 +171,7 @@ class RunSettings:
         "Model",
         "Length of histories",
         "Features from `history` to `everything`: the latest so many films of a user, and users "
-        "of a film. Empty: 30.",
+        "of a film. Empty: all; 30 for solver `adam`, whose rows are written out whole.",
         minimum=1,
         maximum=10_000,
     )
@@ -191,12 +191,14 @@ class RunSettings:
         minimum=0.0,
         maximum=2.0,
     )
-    solver: str = setting(
-        "adam",
+    solver: str | None = setting(
+        None,
         "Model",
         "Solver",
-        "How the machine is fitted: `adam` is what the built-in algorithm does.",
-        enum=["adam"],
+        "How the machine is fitted. `adam`: what the built-in image does. Image `fmrec` has two "
+        "more: `mcmc`, Bayesian, the most accurate for ratings and likes; `catalogue`, for "
+        "rankings. Empty: what fits the image and the objective.",
+        enum=["adam", "mcmc", "catalogue"],
     )
     image: str = setting(
         "built-in",
@@ -214,11 +216,35 @@ class RunSettings:
         minimum=1,
         maximum=10_000,
     )
+    iterations: int | None = setting(
+        None, "Hyperparameters", "Iterations", "Solver `mcmc`: sweeps of each chain.", minimum=1
+    )
+    burn_in: int | None = setting(
+        None,
+        "Hyperparameters",
+        "Burn-in",
+        "Solver `mcmc`: sweeps of each chain that no sample is taken of.",
+        minimum=0,
+    )
+    chains: int | None = setting(
+        None, "Hyperparameters", "Chains", "Solver `mcmc`: as many are averaged.", minimum=1
+    )
+    samples: int | None = setting(
+        None,
+        "Hyperparameters",
+        "Samples",
+        "Solver `mcmc`: drawn models in the artifact, which has samples x factors in all.",
+        minimum=1,
+    )
     epochs: int | None = setting(
-        None, "Hyperparameters", "Epochs", "Passes over the training rows.", minimum=1
+        None, "Hyperparameters", "Epochs", "Passes over the training rows or users.", minimum=1
     )
     mini_batch_size: int | None = setting(
-        None, "Hyperparameters", "Mini-batch size", "Rows of one update.", minimum=1
+        None,
+        "Hyperparameters",
+        "Mini-batch size",
+        "Rows of one update; solver `catalogue`: users.",
+        minimum=1,
     )
     bias_lr: float | None = setting(
         None, "Hyperparameters", "Bias learning rate", "Step size of the bias.", minimum=0.0
@@ -252,6 +278,22 @@ class RunSettings:
         "Factors initial spread",
         "Standard deviation of the factors before training.",
         exclusiveMinimum=0.0,
+    )
+    dropout: float | None = setting(
+        None,
+        "Hyperparameters",
+        "Dropout",
+        "Solver `catalogue`: share of a user's history that is left out in training.",
+        minimum=0.0,
+        maximum=0.99,
+    )
+    als_factors: int | None = setting(
+        None,
+        "Hyperparameters",
+        "ALS factors",
+        "Solver `catalogue`: factors of an implicit ALS model beside the others; 0 for none.",
+        minimum=0,
+        maximum=10_000,
     )
     instance_type: str = setting(
         "ml.m5.large",
@@ -287,11 +329,11 @@ class RunSettings:
             raise ConfigurationError(
                 "validation_fraction + test_fraction leave no training events: lower one of them"
             )
-        graded = settings.objective == "ranking" and not settings.samples_negatives
-        if graded and settings.features not in WITH_HISTORIES:
+        check(settings)
+        if settings.fitted_by == "catalogue" and settings.features not in WITH_HISTORIES:
             raise ConfigurationError(
                 f"parameter features: {settings.features!r} has no histories, from which "
-                f"image 'fmrec' learns to rank; it takes {', '.join(WITH_HISTORIES)}"
+                f"solver 'catalogue' learns; it takes {', '.join(WITH_HISTORIES)}"
             )
         if settings.source == "landing" and settings.split not in SPLITS[:3]:
             raise ConfigurationError(
@@ -309,6 +351,16 @@ class RunSettings:
         return settings
 
     @property
+    def fitted_by(self) -> str:
+        """The solver, also when none was named."""
+        return solver_of(self)
+
+    @property
+    def completes_rows(self) -> bool:
+        """Whether what belongs to a user or film is written once, not in each training row."""
+        return self.fitted_by != "adam"
+
+    @property
     def samples_negatives(self) -> bool:
         """Whether unseen films are sampled: what the built-in image needs to learn a ranking."""
         return self.objective == "ranking" and self.image == "built-in"
@@ -318,8 +370,8 @@ class RunSettings:
         """How many events a history holds, where the features have histories."""
         if self.history_length is not None:
             return self.history_length
-        # Rows are written out whole: all of a history in each of them would be millions of values.
-        return 30
+        # In rows that are written out whole all of a history would be millions of values.
+        return 10_000 if self.completes_rows else 30
 
     @property
     def archive(self) -> str | None:
@@ -331,49 +383,7 @@ class RunSettings:
     def hyperparameters(self) -> dict[str, str]:
         """The algorithm's hyperparameters, as SageMaker takes them: text to text.
 
-        What the run does not set is the project's default for the objective and the features
-        (docs/benchmarks/hyperparameters.md says how those were chosen).
+        What the run does not set is the project's default for the solver, the objective and the
+        features (docs/benchmarks says how those were chosen).
         """
-        classifies = self.objective == "like" or self.samples_negatives
-        predictor = "binary_classifier" if classifies else "regressor"
-        defaults = DEFAULTS[self.objective][self.features]
-        given = {name: getattr(self, name) for name in defaults}
-        chosen = {
-            name: default if given[name] is None else given[name]
-            for name, default in defaults.items()
-        }
-        return {"predictor_type": predictor} | {name: str(value) for name, value in chosen.items()}
-
-
-def parse_instant(text: str) -> datetime:
-    """An ISO 8601 date or moment as an aware UTC datetime; a bare one is taken as UTC.
-
-    Raises ConfigurationError for anything else.
-    """
-    try:
-        instant = datetime.fromisoformat(text)
-        if instant.tzinfo is None:
-            return instant.replace(tzinfo=UTC)
-        return instant.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigurationError(
-            f"parameter as_of: {text!r} is not a date or time; write it as 1998-03-08 "
-            "or 1998-03-08T00:00:00Z"
-        ) from None
-
-
-def params(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Keyword arguments of one Airflow Param for each field, in form order."""
-    names = {str: "string", int: "integer", float: "number"}
-    made = {}
-    for each in fields(RunSettings):
-        kind, optional = value_type(each)
-        made[each.name] = {
-            "default": default_of(each, environ),
-            "type": ["null", names[kind]] if optional else names[kind],
-            "title": each.metadata["title"],
-            "description_md": each.metadata["description"],
-            "section": each.metadata["section"],
-            **each.metadata["schema"],
-        }
-    return made
+        return hyperparameters(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from fmrec import recordio as codec
-from fmrec.events.design import Design
 from fmrec.events.objectives import graded, labels
 from fmrec.events.prepare import EXAMPLES
+from fmrec.fm.features import COLUMNS, Features, dump
 from fmrec.layout import Run
-from fmrec.steps.xcom import Xcom, design_of, is_graded
+from fmrec.steps.xcom import Xcom, design_of, features_of, is_graded
 from fmrec.store import Store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 log = logging.getLogger(__name__)
+
+Encode = Callable[[pd.DataFrame], csr_matrix]
 
 CHUNK_ROWS = 1 << 15
 THREADS = 2
@@ -35,56 +38,86 @@ def recordio(run: Xcom, tables: Xcom, parts: Xcom, s3: S3Client) -> Xcom:
     """Write each part's design matrix as RecordIO files: the channels, and what is to be scored."""
     this = Run.from_xcom(run)
     store = Store(s3, this.layout.bucket)
-    writer = _Writer(this, store, design_of(this, tables, parts, store))
+    design = design_of(this, tables, parts, store)
+    completes = this.settings.completes_rows
+    encode = design.compact if completes else design.encode
+    writer = _Writer(this, store)
     files: dict[str, list[dict[str, Any]]] = {}
     for name in ("train", "validation", "test"):
         part = parts["parts"][EXAMPLES if name == "train" and EXAMPLES in parts["parts"] else name]
         if part["rows"]:
-            files[name] = writer.write(name, part)
-            log.info("%s: %d files, %s rows", name, len(files[name]), f"{part['rows']:,}")
+            files[name] = writer.write(name, part, design.encode if name == "test" else encode)
     # The channel `test` is what the job reports on while it trains: the validation events where
     # the split has them, so that the events the model is judged by stay unseen until the end.
     watched = "validation" if "validation" in files else "test"
-    uris = {name: this.layout.uri(this.layout.channel(name)) for name in files}
-    sums = [each.pop("labels") for name in files for each in files[name]][: len(files["train"])]
+    channels = {"train": "train", "test": watched}
+    if completes:
+        if watched == "test":  # which is written whole, for the batch transform
+            files["watched"] = writer.write("watched", parts["parts"]["test"], encode)
+            channels["test"] = "watched"
+        files["features"] = _write_features(features_of(design), this, store)
+        channels["features"] = "features"
+    for name, written in files.items():
+        rows = sum(each.get("rows", 0) for each in written)
+        log.info("%s: %d files, %s rows", name, len(written), f"{rows:,}")
+    sums = [each.pop("labels") for each in files["train"]]
+    for each in (each for written in files.values() for each in written):
+        each.pop("labels", None)
     mean = math.fsum(sums) / sum(each["rows"] for each in files["train"])
     classifies = this.settings.hyperparameters()["predictor_type"] == "binary_classifier"
     return {
-        "feature_dim": writer.dimension,
+        "feature_dim": design.space.dimension,
         "bias": _starting_bias(mean, files["train"], classifies=classifies),
-        "training": {"train": uris["train"], "test": uris[watched]},
+        "training": {
+            channel: this.layout.uri(this.layout.channel(name))
+            for channel, name in channels.items()
+        },
         "watched": watched,
-        "score": uris["test"],
+        "score": this.layout.uri(this.layout.channel("test")),
         "files": files,
     }
+
+
+def _write_features(features: Features, run: Run, store: Store) -> list[dict[str, Any]]:
+    """Write the channel that says what the columns are, and what belongs to whom."""
+    contents = {COLUMNS: dump(features)}
+    for side, records in features.records.items():
+        contents[f"{side}.pbr"] = codec.encode(records, None)
+    written = []
+    for name, content in contents.items():
+        key = run.layout.channel("features") + name
+        digest = store.put(key, content)
+        written.append({"key": key, "bytes": len(content), "sha256": digest})
+    return written
 
 
 class _Writer:
     """Writes one file of rows for each file of events."""
 
-    def __init__(self, run: Run, store: Store, design: Design) -> None:
-        self._run, self._store, self._design = run, store, design
-        self.dimension = design.space.dimension
+    def __init__(self, run: Run, store: Store) -> None:
+        self._run, self._store = run, store
 
-    def write(self, name: str, part: Xcom) -> list[dict[str, Any]]:
+    def write(self, name: str, part: Xcom, encode: Encode) -> list[dict[str, Any]]:
         """Write a channel from a part of the events."""
         with tempfile.TemporaryDirectory(prefix="fmrec-recordio-") as folder:
 
             def one(numbered: tuple[int, Xcom]) -> dict[str, Any]:
                 number, file = numbered
-                return self._file(name, number, file, Path(folder, str(number)))
+                return self._file(name, number, file, encode, Path(folder, str(number)))
 
             with ThreadPoolExecutor(THREADS) as pool:
                 return list(pool.map(one, enumerate(part["files"])))
 
-    def _file(self, name: str, number: int, file: Xcom, scratch: Path) -> dict[str, Any]:
+    def _file(
+        self, name: str, number: int, file: Xcom, encode: Encode, scratch: Path
+    ) -> dict[str, Any]:
         key = self._run.layout.channel_part(name, number)
         total = 0.0
         with scratch.open("wb") as stream:
             for chunk in chunks(self._store.get_table(file["key"]).to_pandas()):
                 wanted = self._labels(chunk)
                 total += float(wanted.sum(dtype=np.float64))
-                codec.write(stream, self._design.encode(chunk), wanted)
+                codec.write(stream, encode(chunk), wanted)
         size = scratch.stat().st_size
         digest = self._store.put_file(key, scratch)
         scratch.unlink()

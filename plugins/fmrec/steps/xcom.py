@@ -6,12 +6,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fmrec.events.design import Design
+from fmrec.events.encoders import FEATURES
 from fmrec.events.facts import Facts
 from fmrec.events.space import FeatureSpace
 from fmrec.fm import artifact
+from fmrec.fm.features import OWNED, Feature, Features
 from fmrec.fm.model import Model
 from fmrec.layout import Run, split_uri
 from fmrec.store import Store
@@ -34,9 +37,23 @@ def design_of(run: Run, tables: Xcom, parts: Xcom, store: Store) -> Design:
         store.get_table(tables["keys"]["items"]),
         history_length=run.settings.histories,
         graded=is_graded(run),
-        # All rows are written out whole. In one that held its own event the model would read
-        # from the history which film it is asked about, and could not do so afterwards.
-        leave_own_out=True,
+        # In a row that is written out whole and holds its own event the model would read from the
+        # history which film it is asked about, and could not do so afterwards. Solver mcmc weighs
+        # a history by a prior of its own, and catalogue takes the film out while it trains.
+        leave_own_out=not run.settings.completes_rows,
+    )
+
+
+def features_of(design: Design) -> Features:
+    """What the algorithm is told of the columns, and what belongs to whom."""
+    space = design.space
+    known = {feature.name: n for n, feature in enumerate(space.features)}
+    of_column = np.array([known.get(feature.name, -1) for feature in FEATURES], np.int16)
+    return Features(
+        tuple(Feature(each.name, each.side, each.lists) for each in space.features),
+        of_column[space.feature],
+        tuple(space.names()),
+        {side: design.records(side) for side in OWNED},
     )
 
 
@@ -50,8 +67,8 @@ def model_of(training: Xcom, store: Store) -> Model:
 
 
 def is_graded(run: Run) -> bool:
-    """Whether the run learns graded ratings: a ranking by an image that takes them."""
-    return run.settings.objective == "ranking" and not run.settings.samples_negatives
+    """Whether the run learns graded ratings: what solver catalogue makes a ranking of."""
+    return run.settings.fitted_by == "catalogue"
 
 
 def events_of(part: Xcom, store: Store) -> pd.DataFrame:
