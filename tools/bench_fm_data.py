@@ -55,9 +55,8 @@ class Data:
 def movielens(split: str, *, preset: str, seed: int = 1) -> Data:
     """Return a split of MovieLens 100K as the pipeline makes it, with the training rows shuffled.
 
-    Preset "ids" has a column for each user and film; "full" has besides, as records of users and
-    films, what the tables say of them and their whole histories. What belongs to the event alone
-    (day, weekday, film before) is left out.
+    Preset "ids" has a column for each user and film; "profile" has besides, as records of users
+    and films, what the tables say of them and their whole histories.
     """
     folder = Path(os.environ["FMREC_DATA_DIR"])
     with open_archive("ml-100k", data_dir=folder, cache_dir=folder) as archive:
@@ -73,7 +72,7 @@ def movielens(split: str, *, preset: str, seed: int = 1) -> Data:
         item_least=1,
         order="shuffled",
         seed=seed,
-        history_length=WHOLE_HISTORIES if preset == "full" else 0,
+        history_length=WHOLE_HISTORIES if preset == "profile" else 0,
         negatives=0,
         negative_exponent=0.0,
         shard_rows=ratings.num_rows,
@@ -100,7 +99,7 @@ def movielens(split: str, *, preset: str, seed: int = 1) -> Data:
     used = [FEATURES[place] for place in present]
     own = np.isin(code, [n for n, each in enumerate(used) if each.name in channel.OWNED])
     records = {}
-    if preset == "full":
+    if preset == "profile":
         records = {
             "user": design.user_side(space.trained_users, CLOCK)[:, kept],
             "item": design.item_side(space.trained_items)[:, kept],

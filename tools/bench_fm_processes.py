@@ -126,7 +126,7 @@ def rivals(rounds: int, libfm: Path | None, myfm: str | None, keep: Keep) -> Non
         if myfm is not None:
             theirs = _myfm(myfm, folder / "ids.npz", data)
             _compare("mcmc beside myFM, ids", {"ours": ours, "myFM": theirs}, rounds, keep)
-            data = movielens("u1", preset="full")
+            data = movielens("u1", preset="profile")
             ours = _ours(folder / "full", data, MCMC, columns=True)
             theirs = _myfm(myfm, folder / "full.npz", data)
             _compare("mcmc beside myFM, full", {"ours": ours, "myFM": theirs}, rounds, keep)

@@ -37,6 +37,7 @@ import synthetic_ratings
 from bench_codec import memory_gib, peak, processor
 from fmrec import recordio
 from fmrec.events.design import Design
+from fmrec.events.encoders import PRESETS
 from fmrec.events.objectives import labels
 from fmrec.events.prepare import Choices, prepare
 from fmrec.events.space import FeatureSpace
@@ -178,10 +179,11 @@ def to_shards(file: Path, preset: str, tables: tuple[pa.Table, pa.Table], folder
         item_least=1,
         order="shuffled",
         seed=SEED,
-        history_length=HISTORY if preset == "full" else 0,
+        history_length=HISTORY if "rated" in PRESETS[preset] else 0,
         negatives=0,
         negative_exponent=0,
         shard_rows=events_step.FILE_ROWS_OF_IDS if preset == "ids" else events_step.FILE_ROWS,
+        visits="visit" in PRESETS[preset],
     )
     with file.open("rb") as stream:
         chunks = read_stream(stream, CSV, scale=Scale(0.5, 5, 0.5), file=file.name)

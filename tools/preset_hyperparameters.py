@@ -1,4 +1,4 @@
-"""The part of choose_hyperparameters.py that searches for the presets `side`, `history` and `full`.
+"""The part of choose_hyperparameters.py that searches for the presets beyond the ids.
 
 Rows are made by the pipeline's own code (fmrec.events.prepare, FeatureSpace, Design): a split's
 held-out events are its test part, and histories hold its training events alone.
@@ -19,6 +19,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from fmrec.evaluation.baselines import clip_to_probability, fit_biases
+from fmrec.events import encoders
 from fmrec.events.design import Design
 from fmrec.events.objectives import labels
 from fmrec.events.prepare import Choices, prepare
@@ -30,7 +31,7 @@ from fmrec.ratings import open_archive
 from fmrec.settings import RunSettings
 from ranking_hyperparameters import SHOWN
 
-PRESETS = ("side", "history", "full")
+PRESETS = tuple(preset for preset in encoders.PRESETS if preset != "ids")
 METHOD = """\
 Rows are those that the pipeline writes, and the bias starts as it does there. Each configuration is
 judged by {metric}, the mean of a random 15 % of u1.base and its latest 15 %, after the number of
@@ -43,12 +44,15 @@ Written by `python tools/choose_hyperparameters.py --compare`.
 
 The defaults of each preset, and the bias model that every report sets beside a run (mean, user and
 film bias). Rows are those that the pipeline writes. u1.test was scored once, after all choices; "by
-time" is the latest 15 % of u1.base, on which they were made, seed 1."""
+time" is the latest 15 % of u1.base, on which they were made, seed 1.
+
+What the searches below call `full` was what is `everything` now, without visits. Its choice serves
+`full` and `everything`, and that of `history` serves `profile`: neither was searched for anew."""
 MAX_EPOCHS = 40
 PATIENCE = 4
 FINALISTS = 8
 HELD_OUT = 0.15
-HISTORY = RunSettings().history_length
+HISTORY = RunSettings().histories
 CLOCK = 2**31
 METRICS = {"rating": "rmse", "like": "binary_classification_cross_entropy"}
 PREDICTORS = {"rating": "regressor", "like": "binary_classifier"}
@@ -289,10 +293,11 @@ def rows(ratings: pa.Table, *, preset: str, objective: str, seed: int) -> Rows:
         item_least=1,
         order="shuffled",
         seed=seed,
-        history_length=HISTORY if preset in ("history", "full") else 0,
+        history_length=HISTORY if "rated" in encoders.PRESETS[preset] else 0,
         negatives=0,
         negative_exponent=0.0,
         shard_rows=ratings.num_rows,
+        visits="visit" in encoders.PRESETS[preset],
     )
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare([ratings], choices, Path(folder, "work"))

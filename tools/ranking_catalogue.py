@@ -33,7 +33,7 @@ from scipy import sparse
 from fmrec import topn
 from fmrec.evaluation import ranking
 from fmrec.events.design import Design
-from fmrec.events.encoders import FEATURES
+from fmrec.events.encoders import FEATURES, PRESETS
 from fmrec.events.objectives import graded
 from fmrec.events.places import Places
 from fmrec.events.prepare import Choices, prepare
@@ -146,7 +146,9 @@ there, relevant is a test rating of 4 stars or more, judged are users with one o
 """
 
 
-class _Alone:
+class Alone:
+    """A job of one host."""
+
     rank, size = 0, 1
 
     def all_gather(self, data: bytes) -> list[bytes]:
@@ -154,7 +156,9 @@ class _Alone:
         return [data]
 
 
-class _Unkept:
+class Unkept:
+    """A job that keeps no state."""
+
     def save(self, state: Arrays) -> None:
         """Keep nothing."""
 
@@ -256,6 +260,7 @@ def split_of(name: str, ratings: pa.Table, *, preset: str = "history") -> Split:
         negatives=0,
         negative_exponent=0.0,
         shard_rows=ratings.num_rows,
+        visits="visit" in PRESETS[preset],
     )
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare([ratings], choices, Path(folder, "work"))
@@ -327,8 +332,8 @@ def fitted(split: Split, configuration: Mapping[str, str], seed: int) -> Model:
         split.rows,
         split.features,
         None,
-        _Alone(),
-        _Unkept(),
+        Alone(),
+        Unkept(),
         JobLog(io.StringIO(), time.time),
         threading.Event(),
     )

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from events_oracle import DAY, OF_PRESET, SlowDesign, slow_facts, with_previous
 from fmrec.events.design import Design
 from fmrec.events.space import FeatureSpace
+from fmrec.fm.features import SIDES
 from fmrec.ratings.tables import ITEMS, USERS
+from fmrec.steps.xcom import features_of
 
 IDS = st.sampled_from([1, 2, 3, 5, 8, 2**24, 2**40])
 SMALL_IDS = st.integers(1, 7)
@@ -170,6 +172,27 @@ def test_a_pair_asked_about_is_encoded_as_an_event_of_that_moment(
     later = with_previous(later, events[world["trained"]])
     asked = design.asked(later["user_id"].to_numpy(), later["item_id"].to_numpy(), at)
     assert (design.encode(later) != asked).nnz == 0
+
+
+@settings(deadline=None)  # the first example may compile
+@given(worlds(), presets, lengths, st.booleans())
+def test_a_compact_row_completed_by_the_records_is_the_whole_row(
+    world: dict[str, Any], preset: str, length: int, graded: bool
+) -> None:
+    design, _, events = both(world, preset, length, graded=graded, leave_own_out=False)
+    features = features_of(design)
+    compact = design.compact(events)
+    whole = design.encode(events)
+    np.testing.assert_allclose(features.complete(compact).toarray(), whole.toarray(), rtol=1e-6)
+    own = np.isin(features.feature, [0, 1])
+    assert [each.name for each in features.features[:2]] == ["user", "item"]
+    moment = features.sides == SIDES.index("event")
+    known = design.space.knows_user(events) & design.space.knows_item(events)
+    assert not compact[known][:, ~(own | moment)].nnz
+    for side in ("user", "item"):
+        assert sorted(features.owners(side)) == sorted(
+            design.space.column(side)[design.space.found[side].trained]
+        )
 
 
 @settings(deadline=None)  # the first example may compile

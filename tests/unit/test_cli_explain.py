@@ -34,7 +34,7 @@ from fmrec.steps.ingest import ingest
 from fmrec.steps.plan import plan
 from fmrec.steps.publish import publish
 from fmrec.steps.recordio import recordio
-from fmrec.steps.xcom import design_of
+from fmrec.steps.xcom import design_of, events_of
 from fmrec.store import Store
 
 AS_OF = datetime(1998, 1, 1, tzinfo=UTC)
@@ -120,7 +120,7 @@ def test_both_tables_add_up_to_the_score_that_ranked_the_film(shop: Shop, featur
     x = shop.publish(features=features)
     design = design_of(x["run"], x["tables"], x["parts"], shop.store)
     user = int(design.space.trained_users[7])
-    seen = shop.store.get_table(x["parts"]["parts"]["train"]["files"][0]["key"]).to_pandas()
+    seen = events_of(x["parts"]["parts"]["train"], shop.store)
     at = int(AS_OF.timestamp())
     [[item, *_]], [[score, *_]] = topn.best(x["model"], design, [user], seen, 3, at=at)
     text, found = shown(user, int(item), top=7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from fmrec.errors import ConflictError, DataError, EvaluationError, StoreError
 from fmrec.events.encoders import PRESETS
 from fmrec.fm import artifact, hyperparameters
 from fmrec.fm.adam import Adam
+from fmrec.fm.features import load
 from fmrec.layout import Run
 from fmrec.settings import Deployment
 from fmrec.steps.evaluate import evaluate
@@ -32,6 +34,7 @@ from fmrec.steps.ingest import ingest
 from fmrec.steps.plan import plan
 from fmrec.steps.publish import publish
 from fmrec.steps.recordio import recordio
+from fmrec.steps.xcom import design_of
 from fmrec.store import Store
 
 AS_OF = datetime(1998, 1, 1, tzinfo=UTC)
@@ -46,7 +49,9 @@ class World:
         self.xcom: dict[str, Any] = {}
 
     def prepare(self, run_id: str = "r", **params: Any) -> World:
-        settings = {"source": "sample", "epochs": 2, "num_factors": 4} | params
+        settings = {"source": "sample", "num_factors": 4} | params
+        if params.get("image") != "fmrec":
+            settings = {"epochs": 2} | settings
         x = self.xcom
         x["run"] = plan(run_id, AS_OF, settings, self.deployment)
         x["tables"] = ingest(x["run"], self.s3, self.deployment)
@@ -181,6 +186,39 @@ def test_a_split_without_validation_watches_the_test_events(world: World) -> Non
     channels = world.prepare().xcom["channels"]
     assert channels["watched"] == "validation"
     assert channels["training"]["test"] != channels["score"]
+
+
+@pytest.mark.parametrize("split", ["u1", "time"])
+def test_what_belongs_to_a_user_or_film_is_written_once(world: World, split: str) -> None:
+    """Image fmrec: rows for training, completed by the channel `features`, are whole rows."""
+    world.prepare(split=split, image="fmrec", features="full")
+    channels = world.xcom["channels"]
+    watched = "watched" if split == "u1" else "validation"
+    uris = {name: f"s3://fmrec/{folder(channels, name)}" for name in ("train", watched, "features")}
+    assert channels["training"] == {
+        "train": uris["train"], "test": uris[watched], "features": uris["features"]
+    }  # fmt: skip
+    design = design_of(
+        Run.from_xcom(world.xcom["run"]), world.xcom["tables"], world.xcom["parts"], world.store
+    )
+    with tempfile.TemporaryDirectory() as name:
+        for each in channels["files"]["features"]:
+            Path(name, each["key"].rpartition("/")[2]).write_bytes(world.store.get(each["key"]))
+        features = load(Path(name), channels["feature_dim"])
+    assert features is not None
+    assert list(features.names) == design.space.names()
+    for channel, part in (("train", "train"), (watched, channels["watched"]), ("test", "test")):
+        rows = features.complete(world.records(channel).features)
+        whole = design.encode(world.table(part))
+        if channel == "test":  # what is scored needs nothing besides
+            rows = world.records(channel).features
+        np.testing.assert_allclose(rows.toarray(), whole.toarray(), rtol=1e-6)
+    train = world.records("train").features
+    assert train.nnz < world.records("test").features.nnz
+
+
+def folder(channels: Any, name: str) -> str:
+    return channels["files"][name][0]["key"].rpartition("/")[0] + "/"
 
 
 def test_a_repeated_run_writes_the_same_bytes(world: World) -> None:

@@ -69,12 +69,12 @@ class Chain:
     def begin(self, w0: float, w: Doubles, V: Doubles) -> None:
         """Go on from these parameters: (p,), (k, p)."""
         self.w0, self.w, self.V = w0, w.copy(), V.copy()
-        raw = self._predicted()
+        self._predict(self._e)
         if self._classifies:
-            self._z[:] = self._latent(raw)
-            self._e[:] = raw - self._z
+            self._z[:] = self._latent(self._e)
+            self._e -= self._z
         else:
-            self._e[:] = raw - self._y
+            self._e -= self._y
 
     def raw(self, rows: slice = slice(None)) -> Doubles:
         """What the parameters as they are now say of training rows."""
@@ -199,8 +199,8 @@ class Chain:
         right: Doubles = np.where(sign * drawn > 0, drawn, sign * far)
         return right
 
-    def _predicted(self) -> Doubles:
-        out = np.full(self._design.rows, self.w0)
+    def _predict(self, out: Doubles) -> None:
+        out[:] = self.w0
         self._add_rows(self.w, out)
         for v in self.V:
             self._q[:] = 0
@@ -210,7 +210,6 @@ class Chain:
             out += self._q
         # sum over f of x^2 v^2, a linear term in the squares of the values.
         self._add_rows(-0.5 * np.square(self.V).sum(axis=0), out, squared=True)
-        return out
 
     def _add_rows(self, theta: Doubles, out: Doubles, *, squared: bool = False) -> None:
         """Add X theta to ``out``, with x^2 in place of x if ``squared``."""

@@ -21,12 +21,19 @@ CONTENT_TYPE = "application/x-recordio-protobuf"
 # The first two are the built-in's.
 CHANNELS = ("train", "test", "features", "model")
 
+# The least that a value and a record take in a file.
+VALUE_BYTES, RECORD_BYTES = 4, 24
+
 
 class Rows(NamedTuple):
     """Feature rows ``(n, d)`` and their labels ``(n,)``."""
 
     features: Matrix
     labels: npt.NDArray[np.float32]
+
+    def none(self) -> Rows:
+        """Return no rows, of the same width, that hold nothing of these."""
+        return Rows(self.features[:0], self.labels[:0].copy())
 
 
 class Channel:
@@ -57,18 +64,30 @@ class Channel:
 
         Raises DataError when there are none, unless the other hosts may have some.
         """
-        blocks = list(self.read())
-        if not blocks and not self.replicated:
-            nothing = np.empty(0, np.float32)
-            columns = (nothing, np.empty(0, np.int32), np.zeros(1, np.int32))
-            return Rows(sparse.csr_matrix(columns, shape=(0, self._hp.feature_dim)), nothing)
-        if not blocks:
+        # As much as the files could hold: pages that are never written to cost no memory, while
+        # blocks that are joined in the end would cost all of it twice.
+        indices = np.empty(self.bytes // VALUE_BYTES, np.int32)
+        values = np.empty(self.bytes // VALUE_BYTES, np.float32)
+        lengths = np.empty(self.bytes // RECORD_BYTES, np.int32)
+        labels = np.empty(self.bytes // RECORD_BYTES, np.float32)
+        rows, filled = 0, 0
+        for block in self.read():
+            X, n = block.features, len(block.labels)
+            indices[filled : filled + X.nnz] = X.indices
+            values[filled : filled + X.nnz] = X.data
+            lengths[rows : rows + n] = np.diff(X.indptr)
+            labels[rows : rows + n] = block.labels
+            rows, filled = rows + n, filled + X.nnz
+        if not rows and self.replicated:
             raise DataError(
                 f"channel {self.name!r} holds no records (looked for files below {self.folder}): "
                 "check the S3 prefix of that channel"
             )
-        features = sparse.vstack([block.features for block in blocks], format="csr")
-        return Rows(features, np.concatenate([block.labels for block in blocks]))
+        indptr: npt.NDArray[Any] = np.zeros(rows + 1, np.int32 if filled < 1 << 31 else np.int64)
+        np.cumsum(lengths[:rows], out=indptr[1:])
+        parts = (values[:filled], indices[:filled], indptr)
+        shape = (rows, self._hp.feature_dim)
+        return Rows(sparse.csr_matrix(parts, shape=shape, copy=False), labels[:rows])
 
     def read(self) -> Iterator[Rows]:
         """Yield the rows in blocks, file by file in the order of their names.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,12 @@ def fit(job: Job) -> Fitted | None:
     rows = union(job.train, job.hosts, replicated=job.replicated)
     if not len(rows.labels):
         raise DataError("channel 'train' holds no records on any host: check its S3 prefix")
-    made = design(rows.features, job.features)
+    made, labels = design(rows.features, job.features), rows.labels
+    # The design says it all: the rows themselves would double what the chains stand on.
+    job = replace(job, train=rows.none())
+    del rows
     try:
-        return _Chains(job, made, rows.labels).run()
+        return _Chains(job, made, labels).run()
     except MemoryError as error:
         raise ConfigurationError(
             f"{job.hp.mcmc.chains} chains of {job.hp.num_factors} factors for {made.rows} rows do "

@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,9 @@ def _train(
     ready = log.clock()
     log.metrics({"initialize.time": (ready - started) * 1000}, started)
 
-    fitted: Fitted | None = importlib.import_module(SOLVERS[hp.solver]).fit(job)
+    # Only the solver holds the rows, so that it can let go of them.
+    job, handed = replace(job, train=job.train.none()), [job]
+    fitted: Fitted | None = importlib.import_module(SOLVERS[hp.solver]).fit(handed.pop())
     if fitted is None:
         _nothing_trained(log)
         return
