@@ -82,6 +82,35 @@ def test_real_ratings_beat_the_bias_baseline_on_u1(
     assert len(report["recommendations"]["items"]) == 10
 
 
+def test_the_bayesian_solver_through_the_pipeline(
+    fmrec: Any, data_dir: Path, tmp_path: Path
+) -> None:
+    """With fewer sweeps than by default: docs/benchmarks/accuracy.md has the whole."""
+    answer = fmrec(
+        "run", "--split", "u1", "--image", "fmrec", "--features", "full", "--iterations", "40",
+        "--chains", "2", "--burn-in", "10", "--report-to", str(tmp_path / "out"),
+        FMREC_DATA_DIR=str(data_dir),
+    )  # fmt: skip
+    report, folder = finished(answer)
+    assert report["metrics"]["rmse"] <= 0.9
+    curve = [point for point in report["learning_curve"] if point["epoch"] is not None]
+    assert {point["epoch"] for point in curve} == set(range(40))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["hyperparameters"]["solver"] == "mcmc"
+    names = {each["key"].rpartition("/")[2] for each in manifest["recordio"]["features"]}
+    assert names == {"columns.json", "user.pbr", "item.pbr"}
+
+
+def test_lists_of_the_catalogue_solver_beat_popularity(fmrec: Any, tmp_path: Path) -> None:
+    answer = fmrec(
+        "run", "--source", "sample", "--split", "u1", "--image", "fmrec", "--objective", "ranking",
+        "--features", "profile", "--epochs", "10", "--report-to", str(tmp_path / "out"),
+    )  # fmt: skip
+    report, _ = finished(answer)
+    assert report["metrics"]["ndcg@10"] > report["baselines"]["popularity"]["ndcg@10"]
+    assert report["verdict"]["headline"] in answer.stdout
+
+
 def test_a_wrong_parameter_stops_before_anything_starts(fmrec: Any) -> None:
     answer = fmrec("run", "--epochs", "0")
     assert answer.returncode == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fmrec.errors import ConfigurationError
-from fmrec.fm.hyperparameters import DEFAULTS, parse
+from fmrec.fm.hyperparameters import _OWN, DEFAULTS, parse
 
 REQUIRED = {"feature_dim": "10", "num_factors": "4", "predictor_type": "regressor"}
 
@@ -136,3 +138,14 @@ def test_a_bad_value_gives_the_containers_text_and_says_what_is_right(
 def test_a_start_method_needs_its_number() -> None:
     with pytest.raises(ConfigurationError, match="needs factors_init_scale"):
         parse(REQUIRED | {"factors_init_method": "uniform"})
+
+
+def test_the_docs_name_every_own_hyperparameter_with_its_default() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "algorithm.md"
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| `")]
+    for solver, name, _, default in _OWN:
+        (row,) = [row for row in rows if f"`{name}`" in row.split("|")[1]]
+        names, owner, defaults = row.split("|")[1:4]
+        assert owner.strip() == f"`{solver}`"
+        place = names.split(",").index(next(n for n in names.split(",") if f"`{name}`" in n))
+        assert defaults.split(",")[place].strip() == default

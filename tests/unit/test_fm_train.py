@@ -502,3 +502,20 @@ def test_a_stop_in_between_saves_what_was_trained(
     assert 1 <= len(re.findall(EPOCH, log)) < 60
     assert "Stopped on request" in log
     assert not re.search(TEST, log)
+
+
+@pytest.mark.parametrize(
+    ("more", "ignored"),
+    [
+        ({"_kvstore": "auto", "epochs": 1}, "_kvstore"),
+        ({"solver": "mcmc", "epochs": 3, "iterations": 2, "burn_in": 0}, "epochs"),
+    ],
+)
+def test_what_a_solver_does_not_use_is_said(
+    ml_root: Path, capsys: pytest.CaptureFixture[str], more: dict[str, object], ignored: str
+) -> None:
+    given = json.loads((ml_root / "input" / "config" / "hyperparameters.json").read_text())
+    kept = {name: given[name] for name in ("feature_dim", "num_factors", "predictor_type")}
+    configure(ml_root, **kept, **more)
+    assert run(ml_root) == 0
+    assert f"Accepted but without effect in this image: {ignored}\n" in capsys.readouterr().out

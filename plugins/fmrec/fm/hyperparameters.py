@@ -135,7 +135,15 @@ _KINDS = {name: kind for name, kind, _ in _TABLE} | {name: kind for _, name, kin
 DEFAULTS: Mapping[str, str] = {name: value for name, _, value in _TABLE if value is not None}
 REQUIRED = ("feature_dim", "num_factors", "predictor_type")
 # Settings of the built-in's MXNet engine, which have nothing to steer here.
-WITHOUT_EFFECT = ("_kvstore", "_log_level", "_num_gpus", "_num_kv_servers", "_use_full_symbolic")
+_ENGINE = ("_kvstore", "_log_level", "_num_gpus", "_num_kv_servers", "_use_full_symbolic")
+_NO_BIAS = tuple(name for name in _KINDS if name.startswith("bias_"))
+_OF_ALL = (*REQUIRED, "_seed", "solver", "_data_format", "_optimizer", "_tuning_objective_metric")
+WITHOUT_EFFECT: Mapping[Solver, tuple[str, ...]] = {
+    "adam": _ENGINE,
+    "catalogue": (*_ENGINE, *_NO_BIAS, "use_bias", "batch_metrics_publish_interval"),
+    "mcmc": tuple(name for name, _, _ in _TABLE if name not in _OF_ALL),
+}
+"""What each solver accepts, as the built-in does, and does not use."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _configuration(ml_root: Path, log: JobLog) -> Hyperparameters:
     )
     hp = hyperparameters.parse(provided)
     log.info(f"Final configuration: {dict(hp.configuration)}")
-    ignored = [name for name in WITHOUT_EFFECT if name in provided]
+    ignored = [name for name in WITHOUT_EFFECT[hp.solver] if name in provided]
     if ignored:
         log.warning(f"Accepted but without effect in this image: {', '.join(ignored)}")
     return hp
