@@ -31,7 +31,7 @@ def tool() -> Any:
 @pytest.fixture(scope="module")
 def u1(tool: Any, data_dir: Path) -> Any:
     os.environ["FMREC_DATA_DIR"] = str(data_dir)
-    return tool.split_of("u1", tool.tables("u1")[0])
+    return tool.split_of("u1", tool.tables("u1")[0], preset="profile")
 
 
 def ndcg(split: Any, lists: np.ndarray) -> float:
@@ -53,7 +53,7 @@ def test_the_chosen_settings_reach_the_record_as_one_model(tool: Any, u1: Any) -
 
 def test_ua_is_ranked_as_well_as_by_the_best_peer(tool: Any, u1: Any) -> None:
     """EASE with graded input has .330 there; docs/benchmarks/ranking.md has the spread of seeds."""
-    ua = tool.split_of("ua", tool.tables("ua")[0])
+    ua = tool.split_of("ua", tool.tables("ua")[0], preset="profile")
     assert ndcg(ua, ua.lists(tool.fitted(ua, tool.CHOSEN, 1))) >= 0.330
 
 
