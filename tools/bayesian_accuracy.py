@@ -102,9 +102,9 @@ def measure(choice: Path) -> None:
         each: Result = {"objective": objective, "preset": preset, "split": fold, "runs": []}
         for seed in SEEDS:
             begun = time.perf_counter()
-            whole, exported = rows.fitted(split, objective, SETTINGS, seed)
+            whole, (exported,) = rows.fitted(split, objective, SETTINGS, seed, SETTINGS["samples"])
             seconds = time.perf_counter() - begun
-            mean = split.raw(whole.w0, whole.w.astype(float), whole.V.astype(float))
+            mean = split.raw(whole.w0, whole.w, whole.V)
             one = {
                 "seed": seed,
                 "seconds": seconds,
@@ -136,7 +136,7 @@ def write(choice: Path) -> None:
         "folds": _cell(_folds(results, "exported")),
     }
     lines += ["", "## Beside others", "", *PEERS.format(**values).splitlines()]
-    lines += ["", *_features(chosen), "", *_choice(chosen)]
+    lines += ["", *_features(chosen), "", *_choice(chosen), "", *_samples(chosen)]
     REPORT.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"wrote {REPORT}")
 
@@ -283,6 +283,19 @@ def _choice(chosen: Result) -> list[str]:
     lines += [f"| factor | {' | '.join(map(str, SCALES))} |", f"|---|{'--:|' * len(SCALES)}"]
     cells = " | ".join(f"{likes['by_scale'][str(scale)]:.5f}" for scale in SCALES)
     return [*lines, f"| cross-entropy | {cells} |"]
+
+
+def _samples(chosen: Result) -> list[str]:
+    """Return what an export loses on inner splits, by its number of samples."""
+    found = chosen["samples"]
+    counts = list(next(iter(found.values())))
+    lines = ["### How many samples", ""]
+    lines += ["RMSE that an export of so many samples loses on inner splits, preset `full`:", ""]
+    lines += [f"| | {' | '.join(counts)} |", f"|---|{'--:|' * len(counts)}"]
+    for name, each in found.items():
+        lines.append(f"| {name} | {' | '.join(f'{each[count]:+.4f}' for count in counts)} |")
+    means = (float(np.mean([each[count] for each in found.values()])) for count in counts)
+    return [*lines, f"| mean | {' | '.join(f'{mean:+.4f}' for mean in means)} |"]
 
 
 def _named(candidate: Mapping[str, Any]) -> str:

@@ -1,14 +1,14 @@
 """Choose and measure the hyperparameters of solver mcmc on MovieLens 100K.
 
-    python tools/bayesian_hyperparameters.py --choose             writes var/bayesian-choice.json
-    python tools/bayesian_hyperparameters.py --compare-features   adds to it
-    python tools/bayesian_hyperparameters.py --measure            writes docs/benchmarks/accuracy.md
+    python tools/bayesian_hyperparameters.py --choose     writes var/bayesian-choice.json
+    python tools/bayesian_hyperparameters.py --compare    adds to it
+    python tools/bayesian_hyperparameters.py --measure    writes docs/benchmarks/accuracy.md
 
 The choice sees training files alone. What it found is to be set as defaults in
-plugins/fmrec/fm/hyperparameters.py and plugins/fmrec/settings/defaults.py by hand; so are the
-constant PROBIT_TO_LOGIT and LIKE_PRESET in bayesian_accuracy.py. Then `--compare-features` tells on
-the same splits what features add, and `--measure` scores the test files. FMREC_DATA_DIR names the
-folder of ml-100k.zip.
+plugins/fmrec/fm/hyperparameters.py and plugins/fmrec/settings/defaults.py by hand; so are
+PROBIT_TO_LOGIT in plugins/fmrec/fm/mcmc.py and LIKE_PRESET in tools/bayesian_accuracy.py. Then
+`--compare` tells, on the same splits, what features add and what an export loses, and `--measure`
+scores the test files. FMREC_DATA_DIR names the folder of ml-100k.zip.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ FACTORS = (6, 8, 10, 12)
 ITERATIONS, BURN_INS = (100, 150, 200), (10, 20, 30, 50)
 # Fixed beforehand: with eight chains a job of 8 factors takes about ten seconds on two cores.
 CHAINS, FEWER_CHAINS = 8, (4, 6)
+SAMPLES = (32, 40, 48, 64)
 SCALES = (1.2, 1.3, 1.4, 1.5, 1.6, 1.7)
 DRAWS, SEED = 2, 1
 DECIDES = {"rating": "rmse", "like": "cross_entropy"}
@@ -87,8 +88,8 @@ def settled(table: Sequence[Record], noise: float) -> Record:
     return min(near, key=lambda line: (line["num_factors"] * line["iterations"], line["verdict"]))
 
 
-def compare_features(settings: rows.Settings) -> None:
-    """Judge what features add, on the same inner splits, by settings that were chosen."""
+def compare(settings: rows.Settings) -> None:
+    """Judge what features add and exports lose, on the same inner splits, by chosen settings."""
     found = json.loads(CHOICE.read_text())
     tried: dict[str, dict[str, float]] = {}
     for preset in STEPS:
@@ -105,7 +106,23 @@ def compare_features(settings: rows.Settings) -> None:
             tried[preset][name] = point["rmse"]
             print(f"{preset}, {name}: {point['rmse']:.4f}", flush=True)
     found["features"] = tried
+    found["samples"] = {
+        name: _lost(split, settings) for name, split in rows.inner_splits("full", DRAWS).items()
+    }
     CHOICE.write_text(json.dumps(found, indent=1))
+
+
+def _lost(split: rows.Split, settings: rows.Settings) -> dict[str, float]:
+    """Return the RMSE that exports lose against the mean of all draws."""
+    wanted = labels(split.held, "rating")
+    whole, exported = rows.fitted(split, "rating", settings, SEED, *SAMPLES)
+    all_draws, *few = (
+        judged("rating", split.raw(model.w0, model.w, model.V), wanted)["rmse"]
+        for model in (whole, *exported)
+    )
+    lost = {str(count): rmse - all_draws for count, rmse in zip(SAMPLES, few, strict=True)}
+    print(lost, flush=True)
+    return lost
 
 
 def _points(
@@ -222,7 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--choose", action="store_true")
-    what.add_argument("--compare-features", action="store_true", help="by the defaults")
+    what.add_argument("--compare", action="store_true", help="features and samples")
     what.add_argument("--measure", action="store_true")
     what.add_argument("--page", action="store_true", help="write the page anew, measure nothing")
     parser.add_argument("--objective", choices=DECIDES, help="choose for this one alone")
@@ -232,8 +249,8 @@ def main() -> None:
         return
     import bayesian_accuracy  # noqa: PLC0415 - it is of no use while a choice is made
 
-    if arguments.compare_features:
-        compare_features(bayesian_accuracy.SETTINGS)
+    if arguments.compare:
+        compare(bayesian_accuracy.SETTINGS)
     elif arguments.page:
         bayesian_accuracy.write(CHOICE)
     else:

@@ -31,6 +31,8 @@ from fmrec.steps.xcom import features_of
 from ranking_catalogue import CLOCK, Alone, inner, tables
 
 HISTORY = 10_000
+# The mean of all draws has thousands of factors.
+FACTORS_AT_A_TIME = 64
 PREDICTORS = {"rating": "regressor", "like": "binary_classifier"}
 WITHOUT_VISIT = "full without visit"
 # What a visit adds shows when all else stays. No run can choose this.
@@ -75,10 +77,13 @@ class Split:
         the squares of X are the squares of both.
         """
         rest, squares, squared = self._completing
-        sums = self.held_compact @ (rest @ V)
-        norms = squared @ (squares @ np.square(V).sum(axis=1))
-        pairs = np.square(sums).sum(axis=1) - norms
-        return w0 + self.held_compact @ (rest @ w) + pairs / 2
+        total = w0 + self.held_compact @ (rest @ w)
+        for first in range(0, V.shape[1], FACTORS_AT_A_TIME):
+            part = V[:, first : first + FACTORS_AT_A_TIME].astype(np.float64)
+            sums = self.held_compact @ (rest @ part)
+            norms = squared @ (squares @ np.square(part).sum(axis=1))
+            total += (np.square(sums).sum(axis=1) - norms) / 2
+        return total
 
 
 def split_of(ratings: pa.Table, preset: str) -> Split:
@@ -144,28 +149,34 @@ class _Memory:
         return self.state
 
 
-def fitted(split: Split, objective: str, settings: Settings, seed: int) -> tuple[Model, Model]:
-    """Run the training job; return the mean of all draws, and what the pipeline would export.
+def fitted(
+    split: Split, objective: str, settings: Settings, seed: int, *samples: int
+) -> tuple[Model, list[Model]]:
+    """Run the training job; return the mean of all draws, and what as many samples export.
 
-    The second job takes up the state in which the first has ended, with the draws it would have
-    kept, and has nothing left to do but to export them.
+    The jobs that export take up the state in which the first has ended, with the draws they would
+    have kept, and have nothing left to do.
     """
     every = settings["chains"] * (settings["iterations"] - settings["burn_in"])
     memory = _Memory()
     whole = _run(split, objective, {**settings, "samples": every}, seed, memory)
-    given = hyperparameters.parse(_told(split, objective, settings, seed)).mcmc
-    places = {
-        chain * (given.iterations - given.burn_in) + iteration - given.burn_in: place
-        for (iteration, chain), place in mcmc.picks(given).items()
-    }
-    state: dict[str, np.ndarray] = {}
-    for name, array in (memory.state or {}).items():
-        kind, _, number = name.rpartition(".")
-        if not name.startswith("sample."):
-            state[name] = array
-        elif int(number) in places:
-            state[f"{kind}.{places[int(number)]}"] = array
-    return whole, _run(split, objective, settings, seed, _Memory(state))
+    exported = []
+    for count in samples:
+        told = {**settings, "samples": count}
+        given = hyperparameters.parse(_told(split, objective, told, seed)).mcmc
+        places = {
+            chain * (given.iterations - given.burn_in) + iteration - given.burn_in: place
+            for (iteration, chain), place in mcmc.picks(given).items()
+        }
+        state: dict[str, np.ndarray] = {}
+        for name, array in (memory.state or {}).items():
+            kind, _, number = name.rpartition(".")
+            if not name.startswith("sample."):
+                state[name] = array
+            elif int(number) in places:
+                state[f"{kind}.{places[int(number)]}"] = array
+        exported.append(_run(split, objective, told, seed, _Memory(state)))
+    return whole, exported
 
 
 def _run(split: Split, objective: str, settings: Settings, seed: int, memory: _Memory) -> Model:

@@ -43,7 +43,7 @@ COMPARISON = """\
 Written by `python tools/choose_hyperparameters.py --compare`.
 
 The defaults of each preset, and the bias model that every report sets beside a run (mean, user and
-film bias). Rows are those that the pipeline writes. u1.test was scored once, after all choices; "by
+film bias). Rows are those that the pipeline writes. u1.test was scored after all choices; "by
 time" is the latest 15 % of u1.base, on which they were made, seed 1.
 
 What the searches below call `full` was what is `everything` now, without visits. Its choice serves

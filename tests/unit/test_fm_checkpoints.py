@@ -16,6 +16,7 @@ from scipy import sparse
 
 from fmrec import recordio
 from fmrec.fm import artifact, checkpoints, train
+from fmrec.fm.channels import Rows
 from fmrec.fm.checkpoints import Folder
 from fmrec.fm.joblog import JobLog
 
@@ -105,18 +106,22 @@ def test_a_crash_while_saving_leaves_the_state_before(
     assert [path.name for path in tmp_path.iterdir()] == ["state-0.npz"]
 
 
-def test_a_fingerprint_is_of_configuration_and_files() -> None:
-    files = {"train": [("a", 3), ("b", 4)], "model": []}
-    mark = checkpoints.fingerprint({"epochs": "3", "solver": "adam"}, files)
+def test_a_fingerprint_is_of_configuration_files_and_rows() -> None:
+    files = {"features": [("a", 3), ("b", 4)], "model": []}
+    X = sparse.csr_matrix(np.eye(3, dtype=np.float32))
+    rows = Rows(X, np.ones(3, np.float32))
+    mark = checkpoints.fingerprint({"epochs": "3", "solver": "adam"}, files, rows)
     assert len(mark) == 32
-    assert mark == checkpoints.fingerprint({"solver": "adam", "epochs": "3"}, files)
-    assert mark != checkpoints.fingerprint({"epochs": "4", "solver": "adam"}, files)
+    assert mark == checkpoints.fingerprint({"solver": "adam", "epochs": "3"}, files, rows)
+    assert mark != checkpoints.fingerprint({"epochs": "4", "solver": "adam"}, files, rows)
     for other in (
-        files | {"train": [("a", 3), ("b", 5)]},
-        files | {"train": [("a", 3), ("c", 4)]},
+        files | {"features": [("a", 3), ("b", 5)]},
+        files | {"features": [("a", 3), ("c", 4)]},
         files | {"model": [("model.tar.gz", 1)]},
     ):
-        assert mark != checkpoints.fingerprint({"epochs": "3", "solver": "adam"}, other)
+        assert mark != checkpoints.fingerprint({"epochs": "3", "solver": "adam"}, other, rows)
+    for data in (Rows(X, np.array([1, 1, 2], np.float32)), Rows(X[[1, 0, 2]], rows.labels)):
+        assert mark != checkpoints.fingerprint({"epochs": "3", "solver": "adam"}, files, data)
 
 
 def job(ml_root: Path, *, checkpointed: bool = True, **more: object) -> None:

@@ -102,6 +102,7 @@ def test_another_width_is_refused(tmp_path: Path) -> None:
         ({"feature": "abc"}, "is not what"),
         ({"features": [{"name": "user", "side": "left"}] * 5}, "one of user, item, event"),
         ({"features": [{}]}, "is not what"),
+        ({"features": [{"name": "a", "side": "user", "lists": "b"}] * 5}, "whose values are"),
     ],
 )
 def test_other_columns_are_refused(change: dict[str, object], says: str) -> None:

@@ -373,14 +373,15 @@ class Meeting:
 
 
 @pytest.mark.parametrize("replicated", [True, False])
-def test_several_hosts_draw_what_one_would(replicated: bool) -> None:
+@pytest.mark.parametrize("chains", [1, 3])
+def test_several_hosts_draw_what_one_would(replicated: bool, chains: int) -> None:
     X, y, features = small()
-    one = fitted(X, y, features, chains=3)
+    one = fitted(X, y, features, chains=chains)
     meeting = Meeting(2)
     jobs = []
     for rank, part in enumerate((slice(0, 300), slice(300, None))):
         rows = slice(None) if replicated else part
-        given, _ = job(X[rows], y[rows], features, chains=3)
+        given, _ = job(X[rows], y[rows], features, chains=chains)
         jobs.append(replace(given, hosts=meeting.host(rank), replicated=replicated))
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(mcmc.fit, jobs))
@@ -404,6 +405,27 @@ def test_a_warm_start_goes_on_from_the_model() -> None:
     warm = fitted(X, y, features, start=Start(before, known), **settings)
     assert error(warm) < 2.5 * error(before)
     assert error(fitted(X, y, features, **settings)) > 2 * error(warm)
+
+
+def test_a_classifier_goes_on_from_what_it_exported() -> None:
+    """The export is scaled for a sigmoid; the chain must find its own scale again."""
+    X, y, features = small()
+    before = fitted(X, y > 3, features, predictor_type="binary_classifier", samples=1, chains=1)
+    given, _ = job(
+        X, y > 3, features, predictor_type="binary_classifier", chains=1,
+        start=Start(before, np.ones(D, bool)),
+    )  # fmt: skip
+    chains = mcmc._Chains(given, design(X, features), given.train.labels)
+    chains._begin()
+    (chain,) = chains._chains
+    scale = mcmc.PROBIT_TO_LOGIT
+    assert scale * chain.raw() == pytest.approx(before.raw(features.complete(X)), abs=1e-4)
+
+
+def test_what_does_not_fit_into_memory_is_refused_at_once() -> None:
+    X, y, features = small()
+    with pytest.raises(ConfigurationError, match=r"100000000 chains .* more than there is"):
+        mcmc.fit(job(X, y, features, chains=100_000_000)[0])
 
 
 def test_a_model_of_another_shape_is_refused() -> None:

@@ -33,7 +33,7 @@ from fmrec.fm.job import Fitted, Job
 from fmrec.fm.model import Model
 
 # Seconds between two checkpoints: to write one takes longer than some epochs.
-CHECKPOINT_EVERY = 10.0
+CHECKPOINT_EVERY = 2.0
 # Multiplications of a matrix product below which threads wait for each other longer than they
 # work. On two cores that others use too, ML-100K took six times as long with both.
 WORTH_THREADS = 1 << 26

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ CONTENT_TYPE = "application/x-recordio-protobuf"
 # The first two are the built-in's.
 CHANNELS = ("train", "test", "features", "model")
 
-# The least that a value and a record take in a file.
+# What a value and a record take in a file at least, if written as float32 tensors.
 VALUE_BYTES, RECORD_BYTES = 4, 24
 
 
@@ -52,6 +52,7 @@ class Channel:
                 f"Factorization Machines reads {CONTENT_TYPE} only"
             )
         self.replicated = settings.get("S3DistributionType") != "ShardedByS3Key"
+        self._label_type: str | None = None
         self.files = [self.folder / name for name, size in sizes(self.folder) if size]
 
     @property
@@ -64,7 +65,7 @@ class Channel:
 
         Raises DataError when there are none, unless the other hosts may have some.
         """
-        # As much as the files could hold: pages that are never written to cost no memory, while
+        # As much as the files may hold: pages that are never written to cost no memory, while
         # blocks that are joined in the end would cost all of it twice.
         indices = np.empty(self.bytes // VALUE_BYTES, np.int32)
         values = np.empty(self.bytes // VALUE_BYTES, np.float32)
@@ -73,10 +74,10 @@ class Channel:
         rows, filled = 0, 0
         for block in self.read():
             X, n = block.features, len(block.labels)
-            indices[filled : filled + X.nnz] = X.indices
-            values[filled : filled + X.nnz] = X.data
-            lengths[rows : rows + n] = np.diff(X.indptr)
-            labels[rows : rows + n] = block.labels
+            indices = _put(indices, filled, X.indices)
+            values = _put(values, filled, X.data)
+            lengths = _put(lengths, rows, np.diff(X.indptr))
+            labels = _put(labels, rows, block.labels)
             rows, filled = rows + n, filled + X.nnz
         if not rows and self.replicated:
             raise DataError(
@@ -94,6 +95,7 @@ class Channel:
 
         Raises DataError that names the file for rows that cannot be trained on or scored.
         """
+        self._label_type = None
         for path in self.files:
             name = f"{self.name}/{path.relative_to(self.folder).as_posix()}"
             first = 0
@@ -112,6 +114,7 @@ class Channel:
             )
         if block.labels is None:
             raise DataError(f"the records of {name} have no labels: write them with labels")
+        self._check_types(block.label_types, name, first)
         bad = np.flatnonzero(~np.isfinite(block.labels))
         if self._hp.predictor_type == "binary_classifier" and not bad.size:
             bad = np.flatnonzero((block.labels != 0) & (block.labels != 1))
@@ -129,24 +132,41 @@ class Channel:
                 f"{block.features.data[entry]}: write finite feature values"
             )
         if not block.features.has_canonical_format:
-            _sort(block.features, name, first)
+            _check_order(block.features, name, first)
         return Rows(block.features, block.labels)
 
+    def _check_types(self, types: Mapping[str, int], name: str, first: int) -> None:
+        """Refuse labels of several tensor types: most likely they are of different makers."""
+        for kind, row in sorted(types.items(), key=lambda each: each[1]):
+            self._label_type = self._label_type or kind
+            if kind != self._label_type:
+                raise DataError(
+                    f"{name}: record {first + row} (counted from 0) has a label of type {kind}, "
+                    f"but those before it are of type {self._label_type}: write all labels as "
+                    "Float32Tensor"
+                )
 
-def _sort(X: Matrix, name: str, first: int) -> None:
-    """Bring the keys of each row into ascending order: any order means the same row.
 
-    Raises DataError for a key that a record has twice, which is no row at all.
-    """
-    X.sort_indices()
-    same = np.flatnonzero(X.indices[1:] == X.indices[:-1]) + 1
-    rows = np.searchsorted(X.indptr, same, side="right") - 1
-    twice = X.indptr[rows] < same
-    if twice.any():
-        at = int(np.flatnonzero(twice)[0])
+def _put(array: npt.NDArray[Any], at: int, more: npt.NDArray[np.generic]) -> npt.NDArray[Any]:
+    """Write into ``array``, into a larger copy of it where it is too short, and return that."""
+    if at + len(more) > len(array):
+        array = np.concatenate([array[:at], np.empty(at + 2 * len(more), array.dtype)])
+    array[at : at + len(more)] = more
+    return array
+
+
+def _check_order(X: Matrix, name: str, first: int) -> None:
+    """Raise DataError for a record whose keys do not ascend: unsorted, or one of them twice."""
+    wrong = np.flatnonzero(X.indices[1:] <= X.indices[:-1]) + 1
+    rows = np.searchsorted(X.indptr, wrong, side="right") - 1
+    within = X.indptr[rows] < wrong
+    if within.any():
+        at = int(np.flatnonzero(within)[0])
+        key, before = X.indices[wrong[at]], X.indices[wrong[at] - 1]
+        what = f"key {key} twice" if key == before else f"key {key} after {before}"
         raise DataError(
-            f"{name}: record {first + rows[at]} (counted from 0) has the key "
-            f"{X.indices[same[at]]} twice: add its values up, and write the key once"
+            f"{name}: record {first + rows[at]} (counted from 0) has the {what}: write each key "
+            "once, in ascending order"
         )
 
 
@@ -173,6 +193,10 @@ def read_settings(ml_root: Path) -> dict[str, dict[str, Any]]:
             f"channels of this image are {', '.join(CHANNELS)}"
         )
     for name, channel in settings.items():
+        if not isinstance(channel, dict):
+            raise ConfigurationError(
+                f"inputdataconfig.json describes channel {name!r} by {channel!r}, not by an object"
+            )
         mode = channel.get("TrainingInputMode", "File")
         if mode not in ("File", "FastFile"):
             raise ConfigurationError(

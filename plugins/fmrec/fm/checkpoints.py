@@ -19,12 +19,23 @@ from typing import Any
 import numpy as np
 
 from fmrec import __version__
+from fmrec.fm.channels import Rows
 from fmrec.fm.job import Arrays
 from fmrec.fm.joblog import JobLog
 
 # The state is of one job, and a job has one name for it on each host.
 NAME = "state-{rank}.npz"
 FINGERPRINT = "fingerprint"
+# What numpy and zipfile raise for bytes that are no such file, or no whole one.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,  # NotImplementedError is one
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Folder:
@@ -63,7 +74,7 @@ class Folder:
             with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 state = {name: stored[name] for name in stored.files}
             mark = state.pop(FINGERPRINT).tobytes()
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except UNREADABLE as error:
             self._log.warning(
                 f"The checkpoint {self._path} is damaged ({error}): training starts anew"
             )
@@ -79,11 +90,16 @@ class Folder:
 
 
 def fingerprint(
-    configuration: Mapping[str, str], files: Mapping[str, Sequence[tuple[str, int]]]
+    configuration: Mapping[str, str], files: Mapping[str, Sequence[tuple[str, int]]], rows: Rows
 ) -> bytes:
     """Return what two jobs have in common only if one can go on from the other's state.
 
-    ``files`` holds the name and size of each file by channel.
+    ``files`` holds the name and size of each file of the other channels; of the training rows
+    the content counts.
     """
     text = json.dumps([__version__, dict(configuration), dict(files)], sort_keys=True)
-    return hashlib.sha256(text.encode()).digest()
+    digest = hashlib.sha256(text.encode())
+    X = rows.features
+    for array in (X.indptr, X.indices, X.data, rows.labels):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()

@@ -160,6 +160,11 @@ def parse(text: bytes, name: str) -> Features:
         raise DataError(f"{name} has schema {schema!r}; this version reads {SCHEMA}")
     if any(each.side not in SIDES for each in features):
         raise DataError(f"{name}: the side of each feature is one of {', '.join(SIDES)}")
+    known = {each.name for each in features}
+    if any(each.lists is not None and each.lists not in known for each in features):
+        raise DataError(
+            f"{name}: `lists` names the feature whose values are repeated, or is left out"
+        )
     fits = feature.ndim == 1 and len(feature) == len(names)
     if not fits or (names and not 0 <= feature.min() <= feature.max() < len(features)):
         raise DataError(f"{name}: `feature` and `names` need one entry for each column")

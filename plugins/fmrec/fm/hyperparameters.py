@@ -120,10 +120,10 @@ _TABLE: tuple[tuple[str, _Kind, str | None], ...] = (
 )
 # Solver, name, kind, default.
 _OWN: tuple[tuple[Solver, str, _Kind, str], ...] = (
-    ("mcmc", "iterations", _COUNT, "100"),
-    ("mcmc", "burn_in", _integer(0), "20"),
-    ("mcmc", "chains", _COUNT, "4"),
-    ("mcmc", "samples", _COUNT, "32"),
+    ("mcmc", "iterations", _COUNT, "150"),
+    ("mcmc", "burn_in", _integer(0), "10"),
+    ("mcmc", "chains", _COUNT, "8"),
+    ("mcmc", "samples", _COUNT, "64"),
     ("catalogue", "dropout", _number(below_one=True), "0.5"),
     ("catalogue", "als_factors", _integer(0), "64"),
     ("catalogue", "als_weight", _NON_NEGATIVE, "0.25"),

@@ -53,13 +53,8 @@ def fit(job: Job) -> Fitted | None:
     # The design says it all: the rows themselves would double what the chains stand on.
     job = replace(job, train=rows.none())
     del rows
-    try:
-        return _Chains(job, made, labels).run()
-    except MemoryError as error:
-        raise ConfigurationError(
-            f"{job.hp.mcmc.chains} chains of {job.hp.num_factors} factors for {made.rows} rows do "
-            "not fit into memory: lower chains or num_factors, or take a larger instance"
-        ) from error
+    _check_memory(job, made)
+    return _Chains(job, made, labels).run()
 
 
 def picks(settings: Mcmc) -> dict[tuple[int, int], int]:
@@ -84,12 +79,27 @@ def _check(job: Job) -> None:
         )
 
 
+def _check_memory(job: Job, made: Design) -> None:
+    """Refuse what this machine cannot hold: it would be killed long after it was asked for."""
+    settings, k, p = job.hp.mcmc, job.hp.num_factors, len(made.present)
+    here = -(-settings.chains // job.hosts.size)
+    needed = here * (24 * made.rows + 24 * k * p) + 8 * settings.samples * k * p
+    if needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise ConfigurationError(
+            f"{here} chains of {k} factors and {settings.samples} samples, for {made.rows} rows "
+            f"and {p} columns, need {needed / 2**30:.0f} GiB, more than there is: lower chains, "
+            "samples or num_factors, or take a larger instance"
+        )
+
+
 class _Chains:
     """All chains of a job; this host has those whose number is its rank modulo the hosts."""
 
     def __init__(self, job: Job, made: Design, y: Floats) -> None:
         self._job, self._design, self._y = job, made, y
         hp = job.hp
+        # As labels of a probit are latent, what it says is scaled to be read by a sigmoid.
+        self._scale = PROBIT_TO_LOGIT if hp.predictor_type == "binary_classifier" else 1.0
         self._numbers = range(job.hosts.rank, hp.mcmc.chains, job.hosts.size)
         group = np.zeros(len(made.present), np.int64)
         if job.features is not None:
@@ -147,23 +157,25 @@ class _Chains:
             drawn = model.V.shape[1] // k
             for number, chain in zip(self._numbers, self._chains, strict=True):
                 at = slice(number % drawn * k, (number % drawn + 1) * k)
-                V = np.float64(drawn) ** 0.5 * model.V[present, at].T
+                # As `_model` exports it, the other way round.
+                V = (drawn / self._scale) ** 0.5 * model.V[present, at].T
                 chain.begin(
-                    model.w0,
-                    np.where(known, model.w[present], chain.w),
+                    model.w0 / self._scale,
+                    np.where(known, model.w[present] / self._scale, chain.w),
                     np.where(known, V, chain.V),
                 )
 
     def _log(self, begun: float) -> None:
         """Report on what was drawn last, over the rows of all chains of this host."""
         job, iteration = self._job, self._done - 1
-        scale = PROBIT_TO_LOGIT if job.hp.predictor_type == "binary_classifier" else 1.0
+        if not self._chains:  # more hosts than chains
+            return
         score = score_for(job.hp.predictor_type)
         for chain in self._chains:
             # In parts: what the metrics compute on the way should not add to the peak of memory.
             for first in range(0, len(self._y), SCORED_ROWS):
                 part = slice(first, first + SCORED_ROWS)
-                score.add(chain.raw(part) * scale, self._y[part])
+                score.add(chain.raw(part) * self._scale, self._y[part])
         values = score.values()
         if not np.isfinite(list(values.values())).all():
             raise FmrecError(
@@ -221,7 +233,7 @@ class _Chains:
             given |= unpack(part)
         samples = list(_by_number(given).values())
         count = len(samples)
-        scale = PROBIT_TO_LOGIT if job.hp.predictor_type == "binary_classifier" else 1.0
+        scale = self._scale
         w = np.zeros(job.hp.feature_dim, np.float32)
         V = np.zeros((job.hp.feature_dim, count * job.hp.num_factors), np.float32)
         w[present] = scale * np.mean([each["w"] for each in samples], axis=0, dtype=np.float64)

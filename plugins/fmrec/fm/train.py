@@ -148,8 +148,8 @@ def _read(
     columns = features.load(extra["features"], hp.feature_dim)
     start = warm_start.load(extra["model"], hp, columns, log)
     rows = train.read_all()
-    files = {"train": sizes(train.folder), **{name: sizes(path) for name, path in extra.items()}}
-    own = checkpoints.fingerprint(hp.configuration, files)
+    files = {name: sizes(path) for name, path in extra.items()}
+    own = checkpoints.fingerprint(hp.configuration, files, rows)
     # A state is of all hosts: that of one is no use when another has other data.
     mark = hashlib.sha256(b"".join(met.all_gather(own))).digest()
     kept = Folder(ml_root / "checkpoints", mark, met.rank, log)

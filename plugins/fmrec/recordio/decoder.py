@@ -9,8 +9,8 @@ and every invalid one is reported with its number and byte.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
@@ -33,10 +33,14 @@ Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Records:
-    """Decoded records: ``features`` ``(n, d)`` and ``labels`` ``(n,)``, None without labels."""
+    """Decoded records: ``features`` ``(n, d)`` and ``labels`` ``(n,)``, None without labels.
+
+    ``label_types`` has for each tensor type that labels came in the first record with one.
+    """
 
     features: sparse.csr_matrix[np.float32]
     labels: Floats | None
+    label_types: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class _Part:
     values: Floats
     width: int
     labels: Floats | None
+    label_type: str | None
 
 
 def decode(data: bytes | bytearray | memoryview, *, name: str | None = None) -> Records:
@@ -67,9 +72,16 @@ def decode(data: bytes | bytearray | memoryview, *, name: str | None = None) -> 
 def join(blocks: Sequence[Records]) -> Records:
     """Return the rows of one or more blocks of one width as one block, in order."""
     labels = [block.labels for block in blocks if block.labels is not None]
+    types: dict[str, int] = {}
+    rows = 0
+    for block in blocks:
+        for kind, row in block.label_types.items():
+            types.setdefault(kind, rows + row)
+        rows += block.features.shape[0]
     return Records(
         sparse.vstack([block.features for block in blocks], format="csr"),
         np.concatenate(labels) if labels else None,
+        types,
     )
 
 
@@ -209,7 +221,7 @@ def _decode_like_first(
     labels = None
     if layout.row.label is not None:
         labels = _cut(group, layout.label).view("<f4")[:, 0]
-    return _Part(rows[matched], keys, values, width, labels), matched
+    return _Part(rows[matched], keys, values, width, labels, layout.row.label_type), matched
 
 
 def _equal_where(block: Bytes, structure: Bytes) -> npt.NDArray[np.bool_]:
@@ -254,6 +266,7 @@ def _alone(number: int, row: Row) -> _Part:
         row.values[None, :],
         row.width,
         None if row.label is None else np.array([row.label], np.float32),
+        row.label_type,
     )
 
 
@@ -276,4 +289,10 @@ def _assemble(parts: list[_Part], rows: int) -> Records:
         if labels is not None and part.labels is not None:
             labels[part.rows] = part.labels
     pointers: npt.NDArray[np.signedinteger] = indptr.astype(index_type)
-    return Records(sparse.csr_matrix((data, indices, pointers), shape=(rows, width)), labels)
+    matrix = sparse.csr_matrix((data, indices, pointers), shape=(rows, width))
+    types: dict[str, int] = {}
+    for part in parts:
+        if part.label_type is not None:
+            first = int(part.rows.min())
+            types[part.label_type] = min(first, types.get(part.label_type, first))
+    return Records(matrix, labels, types)

@@ -14,12 +14,13 @@ MAX_WIDTH = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class Row:
-    """Keys and values of a row, the number of features, and the label if there is one."""
+    """Keys and values of a row, the number of features, the label and its tensor's type if any."""
 
     keys: npt.NDArray[np.int64]
     values: npt.NDArray[np.float32]
     width: int
     label: float | None
+    label_type: str | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def _row(record: Record) -> Row:
         raise WireError(0, f"has {len(keys)} keys for {len(values)} values and shape {width}")
     if keys and max(keys) >= width:
         raise WireError(0, f"has key {max(keys)}, but its shape allows keys 0 to {width - 1} only")
-    return Row(np.array(keys, np.int64), values, width, _label(record.labels.get("values")))
+    label = record.labels.get("values")
+    kind = None if label is None else label.kind
+    return Row(np.array(keys, np.int64), values, width, _label(label), kind)
 
 
 def _label(tensor: Tensor | None) -> float | None:

@@ -133,11 +133,11 @@ _ADAM: dict[str, dict[str, dict[str, float | int]]] = {
 }
 # Chosen by tools/bayesian_hyperparameters.py.
 _MCMC: dict[str, float | int] = {
-    "num_factors": 8,
-    "iterations": 100,
-    "burn_in": 20,
+    "num_factors": 10,
+    "iterations": 150,
+    "burn_in": 10,
     "chains": 8,
-    "samples": 40,
+    "samples": 64,
 }
 # Chosen by tools/ranking_catalogue.py. What of the ALS part is not here stands in the algorithm.
 _CATALOGUE: dict[str, float | int] = {
