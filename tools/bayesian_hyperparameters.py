@@ -92,8 +92,11 @@ def compare(settings: rows.Settings) -> None:
     """Judge what features add and exports lose, on the same inner splits, by chosen settings."""
     found = json.loads(CHOICE.read_text())
     tried: dict[str, dict[str, float]] = {}
+    searched = _known(found, settings)
     for preset in STEPS:
-        tried[preset] = {}
+        tried[preset] = searched.get(preset, {})
+        if tried[preset]:  # the search ran the very same chains
+            continue
         for name, split in rows.inner_splits(preset, DRAWS).items():
             points = _points(
                 split,
@@ -110,6 +113,16 @@ def compare(settings: rows.Settings) -> None:
         name: _lost(split, settings) for name, split in rows.inner_splits("full", DRAWS).items()
     }
     CHOICE.write_text(json.dumps(found, indent=1))
+
+
+def _known(found: Record, settings: rows.Settings) -> dict[str, dict[str, float]]:
+    """Return RMSE by preset and split where the search has tried these settings."""
+    wanted = {name: settings[name] for name in ("num_factors", "iterations", "burn_in", "chains")}
+    known: dict[str, dict[str, float]] = {}
+    for one in found["rating"]["tried"]:
+        if wanted.items() <= one.items():
+            known.setdefault(one["preset"], {})[one["split"]] = one["rmse"]
+    return known
 
 
 def _lost(split: rows.Split, settings: rows.Settings) -> dict[str, float]:

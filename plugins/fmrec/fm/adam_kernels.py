@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
+
+from fmrec.fm.machine_code import machine_code
 
 BETA1, BETA2 = 0.9, 0.999
 
@@ -23,11 +24,7 @@ Index = npt.NDArray[np.int64]
 
 # Reordering sums is what vector instructions need. Infinities and NaN keep their meaning, so
 # that a diverging run is seen. One machine gives the same bits on every run.
-_OPTIONS: dict[str, Any] = {
-    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
-    "nogil": True,
-    "error_model": "numpy",
-}
+_FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def _accumulate(
@@ -144,8 +141,8 @@ def _update(
 
 
 # As parts of `_run`: compiled into it, not by themselves.
-_accumulate_here = numba.njit(**_OPTIONS)(_accumulate)
-_update_here = numba.njit(**_OPTIONS)(_update)
+_accumulate_here = numba.njit(fastmath=_FASTMATH, error_model="numpy")(_accumulate)
+_update_here = numba.njit(fastmath=_FASTMATH, error_model="numpy")(_update)
 
 
 def _run(
@@ -232,7 +229,8 @@ def compiled() -> Callable[..., None]:
         f"void(i8[::1], i8[::1], {_ROWS}, {_PARAMETERS}, {_MOMENTS}, {_RATES}, b1, {_SPACE}, "
         "f4[::1])"
     )
-    return _compile(_run, signature)
+    code: Callable[..., None] = machine_code(_run, signature, fastmath=_FASTMATH)
+    return code
 
 
 @functools.cache
@@ -242,14 +240,7 @@ def compiled_in_parts() -> tuple[Callable[..., tuple[int, np.float32]], Callable
     update = (
         f"void(i8, f4, f4[::1], f4[:,::1], i4[::1], i4[::1], {_PARAMETERS}, {_MOMENTS}, {_RATES})"
     )
-    return _compile(_accumulate, accumulate), _compile(_update, update)
-
-
-def _compile(function: Callable[..., Any], signature: str) -> Callable[..., Any]:
-    """Return machine code, from numba's cache folder where that is possible."""
-    try:
-        code: Callable[..., Any] = numba.njit(signature, cache=True, **_OPTIONS)(function)
-    except (RuntimeError, OSError):
-        # No folder to write the cache to (read-only installation, no home): compile each time.
-        code = numba.njit(signature, **_OPTIONS)(function)
-    return code
+    return (
+        machine_code(_accumulate, accumulate, fastmath=_FASTMATH),
+        machine_code(_update, update, fastmath=_FASTMATH),
+    )

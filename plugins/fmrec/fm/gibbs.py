@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from fmrec.fm.machine_code import machine_code
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -222,17 +222,7 @@ def add_rows(owner: Int32s, of_block: Doubles, out: Doubles) -> None:
 
 @functools.cache
 def compiled() -> dict[str, Callable[..., None]]:
-    """Return the machine code of each kernel, from numba's cache folder where that is possible."""
-    try:
-        return _compile(cache=True)
-    except (RuntimeError, OSError):
-        # No folder to write the cache to (read-only installation, no home): compile each time.
-        return _compile(cache=False)
-
-
-def _compile(*, cache: bool) -> dict[str, Callable[..., None]]:
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": cache}
+    """Return the machine code of each kernel by name."""
     return {
-        name: numba.njit(signature, **options)(globals()[name])
-        for name, signature in _SIGNATURES.items()
+        name: machine_code(globals()[name], signature) for name, signature in _SIGNATURES.items()
     }

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from fmrec.fm.machine_code import machine_code
+
 if TYPE_CHECKING:
     from fmrec.fm.model import Matrix
 
@@ -79,7 +81,7 @@ def _by_kernel(X: Matrix, w0: float, w: Floats, V: Floats) -> Doubles:
 
 @functools.cache
 def compiled() -> Callable[..., None]:
-    """Return the machine code of ``_run``, from numba's cache folder where that is possible."""
+    """Return the machine code of ``_run``."""
     import numba  # noqa: PLC0415 - a server of small requests never needs it
 
     def given(kind: Any, axes: int = 1) -> Any:
@@ -92,12 +94,8 @@ def compiled() -> Callable[..., None]:
         f8, given(f4), given(f4, 2),  # parameters
         f8[::1],  # output
     )  # fmt: skip
-    options: dict[str, Any] = {"fastmath": _FASTMATH, "nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(signature, cache=True, **options)(_run)
-    except (RuntimeError, OSError):
-        # No folder to write the cache to (read-only installation, no home): compile each time.
-        return numba.njit(signature, **options)(_run)
+    code: Callable[..., None] = machine_code(_run, signature, fastmath=_FASTMATH)
+    return code
 
 
 def _run(
