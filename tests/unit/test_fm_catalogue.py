@@ -6,7 +6,7 @@ import io
 import itertools
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,50 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from fm_jobs import Alone, Kept, StopAfter
 from fmrec.errors import ConfigurationError, DataError, FmrecError
 from fmrec.fm import catalogue, catalogue_training, hyperparameters
 from fmrec.fm.catalogue_sides import linear_of, ratings_of, sides_of
 from fmrec.fm.catalogue_training import Batch, Parameters, slopes
 from fmrec.fm.channels import Rows
 from fmrec.fm.features import Feature, Features
-from fmrec.fm.job import Arrays, Fitted, Job, Start
+from fmrec.fm.job import Fitted, Job, Start
 from fmrec.fm.joblog import JobLog
 from fmrec.fm.model import Model
 
 USERS, ITEMS = 12, 10
 GENRES = ("Drama", "Comedy")
-
-
-class Alone:
-    rank, size = 0, 1
-
-    def all_gather(self, data: bytes) -> list[bytes]:
-        return [data]
-
-
-class Kept:
-    """Checkpoints in memory."""
-
-    def __init__(self, states: Sequence[Arrays] = ()) -> None:
-        self.states = list(states)
-
-    def save(self, state: Arrays) -> None:
-        self.states.append({name: array.copy() for name, array in state.items()})
-
-    def load(self) -> Arrays | None:
-        return self.states[-1] if self.states else None
-
-
-class StopAfter(threading.Event):
-    """Set from the n-th time it is asked."""
-
-    def __init__(self, times: int) -> None:
-        super().__init__()
-        self._left = times
-
-    def is_set(self) -> bool:
-        self._left -= 1
-        return self._left < 0
 
 
 class World:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from fm_jobs import Alone, Kept, StopAfter
 from fmrec.errors import ConfigurationError, DataError
 from fmrec.fm import hyperparameters, mcmc
 from fmrec.fm.blocks import Block, Columns, Design, design
@@ -20,45 +20,13 @@ from fmrec.fm.chain import Chain
 from fmrec.fm.channels import Rows
 from fmrec.fm.features import Feature, Features
 from fmrec.fm.hyperparameters import Mcmc
-from fmrec.fm.job import Arrays, Fitted, Job, Start
+from fmrec.fm.job import Fitted, Job, Start
 from fmrec.fm.joblog import JobLog
 from fmrec.fm.model import Model, sigmoid
 
 USERS, ITEMS, K = 60, 40, 2
 D = USERS + ITEMS + 2
 FEATURES = (Feature("user", "user"), Feature("age", "user"), Feature("item", "item"))
-
-
-class Alone:
-    rank, size = 0, 1
-
-    def all_gather(self, data: bytes) -> list[bytes]:
-        return [data]
-
-
-class Kept:
-    """Checkpoints in memory."""
-
-    def __init__(self, states: Sequence[Arrays] = ()) -> None:
-        self.states = list(states)
-
-    def save(self, state: Arrays) -> None:
-        self.states.append({name: array.copy() for name, array in state.items()})
-
-    def load(self) -> Arrays | None:
-        return self.states[-1] if self.states else None
-
-
-class StopAfter(threading.Event):
-    """Set from the n-th time it is asked."""
-
-    def __init__(self, times: int) -> None:
-        super().__init__()
-        self._left = times
-
-    def is_set(self) -> bool:
-        self._left -= 1
-        return self._left < 0
 
 
 def truth(seed: int = 0) -> Model:
