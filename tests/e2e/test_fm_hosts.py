@@ -171,6 +171,23 @@ def test_hosts_that_have_their_own_rows_train_what_one_host_trains_on_all(
     assert values(logs[0], "test rmse") == pytest.approx([np.sqrt(np.mean(error**2))], rel=1e-4)
 
 
+@pytest.mark.parametrize("chains", ["1", "3"])
+def test_chains_on_two_hosts_are_those_of_one_to_the_bit(
+    tmp_path: Path, port: str, chains: str
+) -> None:
+    own = {"solver": "mcmc", "iterations": "8", "burn_in": "2", "chains": chains, "samples": "9"}
+    files = {f"part-{n}": (X[part], Y[part]) for n, part in enumerate(PARTS)}
+    together(tmp_path, 2, [files] * 2, port, **own)
+    lay_out(tmp_path / "alone", files, **own)
+    process = start(tmp_path / "alone", "0")
+    log = finish(process)
+    assert process.returncode == 0, log
+    written = [
+        (tmp_path / name / "model" / "model_algo-1").read_bytes() for name in (NAMES[0], "alone")
+    ]
+    assert written[0] == written[1]
+
+
 def test_a_host_without_files_takes_part(tmp_path: Path, port: str) -> None:
     parts: list[dict[str, object]] = [{"part": (X, Y)}, {}]
     logs = together(tmp_path, 2, parts, port, distribution="ShardedByS3Key")
