@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 # Phi(x) is nearest to 1 / (1 + exp(-1.702 x)) (Camilli, Journal of Educational Statistics 19(3),
 # 1994); less than that for the spread of what was drawn.
-PROBIT_TO_LOGIT = 1.5
+PROBIT_TO_LOGIT = 1.3
 SCORED_ROWS = 1 << 18
 # Between two states kept, unless keeping one takes long: then twenty times as long.
 SAVE_SECONDS, SAVE_SHARE = 2.0, 20.0
