@@ -358,6 +358,21 @@ def test_several_hosts_draw_what_one_would(replicated: bool, chains: int) -> Non
         assert same(one, each.model)
 
 
+def test_a_host_that_lost_its_state_makes_all_begin_anew() -> None:
+    X, y, features = small()
+    kept = Kept()
+    mcmc.fit(job(X, y, features, chains=3, kept=kept, stop=StopAfter(17))[0])
+    meeting = Meeting(2)
+    jobs = []
+    for rank, states in enumerate(([], kept.states)):
+        given, _ = job(X, y, features, chains=3, kept=Kept(states))
+        jobs.append(replace(given, hosts=meeting.host(rank)))
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(mcmc.fit, jobs))
+    one = fitted(X, y, features, chains=3)
+    assert all(each is not None and same(one, each.model) for each in found)
+
+
 def test_a_warm_start_goes_on_from_the_model() -> None:
     """Four iterations from a model do what as many from nothing cannot."""
     X, y, features = small(noise=0.2)

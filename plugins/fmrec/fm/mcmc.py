@@ -146,9 +146,10 @@ class _Chains:
         """Take up the state of an interrupted job, else the model to go on from, if any."""
         job = self._job
         state = job.checkpoints.load()
-        # A host that was lost with its disk has none: then all begin anew.
         done = 0 if state is None else int(state["done"])
-        if state is not None and set(job.hosts.all_gather(b"%d" % done)) == {b"%d" % done}:
+        # A host that was lost with its disk has none: then all begin anew, and all have to ask.
+        same = set(job.hosts.all_gather(b"%d" % done)) == {b"%d" % done}
+        if state is not None and same:
             self._restore(state)
             job.log.info(f"{done} iterations are done already")
         elif job.start is not None:
