@@ -131,7 +131,15 @@ class _Epochs:
         if self._score.sums()[0] and not np.isfinite(list(values.values())).all():
             raise FmrecError(f"training diverged in epoch {self._epoch}: {values}. {LOWER_RATES}")
         self._log_quality(self._score, f"epoch={self._epoch}, train")
-        self._log_progress(begun, first)
+        batches = self._trainer.batches
+        job.log.epoch(
+            begun,
+            self._epoch + 1,
+            job.hp.epochs,
+            self._trainer.rows,
+            batches,
+            share=1 - first / batches,
+        )
         self._epoch, self._batch = self._epoch + 1, 0
         if job.log.clock() >= self._save_at or self._epoch == job.hp.epochs:
             self._save()
@@ -140,29 +148,6 @@ class _Epochs:
         # With more hosts than rows in a batch a host may have nothing to report.
         if score.sums()[0]:
             self._job.log.quality(score.values(), where)
-
-    def _log_progress(self, begun: float, first: int) -> None:
-        log, epoch, batches = self._job.log, self._epoch, self._trainer.batches
-        rows = self._trainer.rows
-        seconds = log.clock() - begun
-        log.metrics({"update.time": seconds * 1000}, begun)
-        done = 100 * (epoch + 1) / self._job.hp.epochs
-        log.info(f"#progress_metric: host={log.host}, completed {done} % of epochs")
-        log.metrics(
-            {
-                "Total Records Seen": rows * (epoch + 1),
-                "Total Batches Seen": batches * (epoch + 1),
-                "Max Records Seen Between Resets": rows,
-                "Max Batches Seen Between Resets": batches,
-                "Reset Count": epoch + 1,
-                "Number of Records Since Last Reset": rows,
-                "Number of Batches Since Last Reset": batches,
-            },
-            begun,
-            {"epoch": epoch, "Meta": "training_data_iter"},
-        )
-        rate = rows * (1 - first / batches) / max(seconds, 1e-9)
-        log.info(f"#throughput_metric: host={log.host}, train throughput={rate} records/second")
 
     def _save(self) -> None:
         """Keep the state. All hosts have the same: the first one keeps it."""

@@ -69,7 +69,9 @@ def design(X: Matrix, features: Features | None) -> Design:
     found: list[tuple[Side, Int32s, Int64s, Columns]] = []
     for side in OWNED if features else ():
         assert features is not None  # noqa: S101 - the loop is empty without them
-        own = np.isin(features.feature, _places(features, side))[X.indices]
+        is_own = np.zeros(features.dimension, bool)
+        is_own[features.columns_of(side)] = True
+        own = is_own[X.indices]
         single = np.bincount(row[own], minlength=X.shape[0]).max(initial=0) == 1
         if not single or (X.data[own] != 1).any():
             _refuse_if(side in features.records, X, row, own, side)
@@ -96,10 +98,6 @@ def design(X: Matrix, features: Features | None) -> Design:
 
     blocks = (Block(side, owner, count, placed(matrix)) for side, owner, count, matrix in found)
     return Design(tuple(blocks), placed(rest), present, X.shape[0])
-
-
-def _places(features: Features, name: str) -> list[int]:
-    return [n for n, each in enumerate(features.features) if each.name == name]
 
 
 def _refuse_if(

@@ -195,7 +195,7 @@ def _epochs(job: Job, trainer: Trainer, records: int) -> bool:
                 )
         trainer.end_epoch(squared)
         log.quality(_values(squared / pairs), f"epoch={trainer.epoch - 1}, train")
-        _log_progress(job, trainer, begun, records)
+        log.epoch(begun, trainer.epoch, hp.epochs, records, trainer.batches)
         if log.clock() - saved >= CHECKPOINT_EVERY and trainer.epoch < hp.epochs:
             job.checkpoints.save(trainer.state())
             saved = log.clock()
@@ -205,30 +205,6 @@ def _epochs(job: Job, trainer: Trainer, records: int) -> bool:
 
 def _values(mse: float) -> dict[str, float]:
     return {"mse": mse, "rmse": math.sqrt(mse)}
-
-
-def _log_progress(job: Job, trainer: Trainer, begun: float, records: int) -> None:
-    """Say how far training is, as solver adam does; a record is a rating."""
-    log, epoch, batches = job.log, trainer.epoch, trainer.batches
-    seconds = log.clock() - begun
-    log.metrics({"update.time": seconds * 1000}, begun)
-    done = 100 * epoch / job.hp.epochs
-    log.info(f"#progress_metric: host={log.host}, completed {done} % of epochs")
-    log.metrics(
-        {
-            "Total Records Seen": records * epoch,
-            "Total Batches Seen": batches * epoch,
-            "Max Records Seen Between Resets": records,
-            "Max Batches Seen Between Resets": batches,
-            "Reset Count": epoch,
-            "Number of Records Since Last Reset": records,
-            "Number of Batches Since Last Reset": batches,
-        },
-        begun,
-        {"epoch": epoch - 1, "Meta": "training_data_iter"},
-    )
-    rate = records / max(seconds, 1e-9)
-    log.info(f"#throughput_metric: host={log.host}, train throughput={rate} records/second")
 
 
 def _packed(fitted: Fitted | None) -> bytes:

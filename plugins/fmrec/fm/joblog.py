@@ -78,6 +78,33 @@ class JobLog:
         }
         self.line(f"#metrics {json.dumps(line)}\n")
 
+    def epoch(
+        self, begun: float, done: int, epochs: int, records: int, batches: int, share: float = 1
+    ) -> None:
+        """Write how far training is: ``done`` epochs, the last of which began at ``begun``.
+
+        An epoch has ``records`` in ``batches``; ``share`` of the last one was trained since then.
+        """
+        seconds = self.clock() - begun
+        self.metrics({"update.time": seconds * 1000}, begun)
+        percent = 100 * done / epochs
+        self.info(f"#progress_metric: host={self.host}, completed {percent} % of epochs")
+        self.metrics(
+            {
+                "Total Records Seen": records * done,
+                "Total Batches Seen": batches * done,
+                "Max Records Seen Between Resets": records,
+                "Max Batches Seen Between Resets": batches,
+                "Reset Count": done,
+                "Number of Records Since Last Reset": records,
+                "Number of Batches Since Last Reset": batches,
+            },
+            begun,
+            {"epoch": done - 1, "Meta": "training_data_iter"},
+        )
+        rate = records * share / max(seconds, 1e-9)
+        self.info(f"#throughput_metric: host={self.host}, train throughput={rate} records/second")
+
     def _stamped(self, level: str, text: str) -> None:
         now = datetime.fromtimestamp(self.clock(), UTC).strftime("%m/%d/%Y %H:%M:%S")
         self.line(f"[{now} {level} {threading.get_ident()}] {text}")
