@@ -1,21 +1,23 @@
 from __future__ import annotations
 
-import inspect
+from typing import cast
 
 import botocore.session
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from fmrec.local_aws import constraints, operations
+from fmrec.local_aws import constraints
 from fmrec.local_aws.faults import ApiError
 from fmrec.local_aws.json_wire import JsonWire
+from fmrec.local_aws.operations import Resources
+from fmrec.local_aws.workplace import Workplace
 
 MODEL = botocore.session.get_session().get_service_model("sagemaker")
 
 
 def implemented() -> list[str]:
-    """Read the names from the table's source: the table itself needs a whole server."""
-    return [name for name in MODEL.operation_names if f'"{name}"' in inspect.getsource(operations)]
+    """Return the names in the table; its operations would need a whole server, their names not."""
+    return list(Resources(cast(Workplace, None)).table())
 
 
 def shapes_below(shape: Shape | None, seen: set[str]) -> list[Shape]:
@@ -34,7 +36,7 @@ def shapes_below(shape: Shape | None, seen: set[str]) -> list[Shape]:
 
 def test_every_pattern_of_every_implemented_operation_can_be_checked():
     names = implemented()
-    assert len(names) == 15
+    assert len(names) >= 15
     seen: set[str] = set()
     checked = 0
     for name in names:

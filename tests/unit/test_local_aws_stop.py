@@ -8,6 +8,7 @@ from fmrec.local_aws.algorithms import Algorithm
 from fmrec.local_aws.containers import ContainerLedger
 from fmrec.local_aws.database import Database
 from fmrec.local_aws.durable_s3 import DurableS3
+from fmrec.local_aws.fault_plan import FaultPlan
 from fmrec.local_aws.faults import ApiError
 from fmrec.local_aws.job_runner import JobRunner
 from fmrec.local_aws.log_groups import LogGroups
@@ -65,6 +66,7 @@ def place(tmp_path):
         ledger=ContainerLedger(database, watch),
         runner=JobRunner(1),
         algorithms={"toy": Algorithm(train=("false",), serve=("false",))},
+        faults=FaultPlan(tmp_path / "faults.json"),
         clock=lambda: 0.0,
         stop_grace=1,
         threads=1,

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Request, Response
 from fmrec.local_aws.durable_s3 import DurableS3
 from fmrec.local_aws.faults import ApiError
 from fmrec.local_aws.json_wire import JsonWire
-from fmrec.local_aws.operations import Operation
+from fmrec.local_aws.operation import Operation
 
 LOG = logging.getLogger(__name__)
 _TARGET = "SageMaker."

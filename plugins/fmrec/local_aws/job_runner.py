@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 LOG = logging.getLogger(__name__)
+_SUPERVISORS = 100  # SageMaker's own limit of tuning jobs that run at once
 
 
 class ServerClosingError(Exception):
@@ -28,17 +29,29 @@ class JobControl:
 
 
 class JobRunner:
-    """A fixed number of slots. A job is a function that takes its JobControl."""
+    """A fixed number of slots. A job is a function that takes its JobControl.
+
+    A job that starts other jobs and waits for them (tuning) is not one of those that wait for a
+    slot, or a few of them would wait for each other for ever.
+    """
 
     def __init__(self, slots: int) -> None:
         self._executor = ThreadPoolExecutor(slots, thread_name_prefix="job")
+        self._supervisors = ThreadPoolExecutor(_SUPERVISORS, thread_name_prefix="supervisor")
         self._lock = threading.Lock()
         self._jobs: dict[str, tuple[Future[None], JobControl]] = {}
 
     def submit(
-        self, name: str, job: Callable[[JobControl], None], record: Callable[[], None]
+        self,
+        name: str,
+        job: Callable[[JobControl], None],
+        record: Callable[[], None],
+        *,
+        supervises: bool = False,
     ) -> None:
         """Call `record`, then run a job as soon as a slot is free.
+
+        A job that `supervises` others takes no slot.
 
         Whoever learns of the job from what was recorded, and stops it, waits until it is in the
         queue; no stop falls between the two. When `record` raises, nothing runs.
@@ -59,7 +72,8 @@ class JobRunner:
 
         with self._lock:
             record()
-            self._jobs[name] = (self._executor.submit(run), control)
+            executor = self._supervisors if supervises else self._executor
+            self._jobs[name] = (executor.submit(run), control)
 
     def stop(self, name: str) -> bool:
         """Ask a job to stop; return True when it had not begun and now never will."""
@@ -78,4 +92,5 @@ class JobRunner:
         with self._lock:
             for _, control in self._jobs.values():
                 control.closing.set()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        for executor in (self._supervisors, self._executor):
+            executor.shutdown(wait=True, cancel_futures=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fmrec.local_aws.algorithms import resolve
 from fmrec.local_aws.constraints import missing
 from fmrec.local_aws.faults import JobFailedError, invalid, unsupported
 from fmrec.local_aws.json_wire import Document
+from fmrec.local_aws.operation import Operation
 from fmrec.local_aws.records import Identity, Listing
 from fmrec.local_aws.s3_sources import parse_uri
 from fmrec.local_aws.workplace import Workplace
@@ -21,6 +24,18 @@ class Models:
 
     def __init__(self, place: Workplace) -> None:
         self._place = place
+
+    def operations(self) -> Mapping[str, Operation]:
+        """Return the operations by the names that SageMaker gives them."""
+        return {
+            "CreateModel": self.create,
+            "DescribeModel": self.describe,
+            "ListModels": self.list,
+            "DeleteModel": self.delete,
+        }
+
+    def recover(self) -> None:
+        """Nothing of this kind is ever in flight."""
 
     def create(self, region: str, request: Document) -> Document:
         """Record a model whose image is known and whose artifact exists."""

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
-from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.models import Models
+from fmrec.local_aws.operation import Operation
 from fmrec.local_aws.tags import Tags
 from fmrec.local_aws.training_jobs import TrainingJobs
 from fmrec.local_aws.transform_jobs import TransformJobs
 from fmrec.local_aws.workplace import Workplace
 
-# Takes the region and the parameters, returns the response.
-Operation = Callable[[str, Document], Document]
+
+class Resource(Protocol):
+    """The operations on one kind of resource, and what its kind needs when the server starts."""
+
+    def operations(self) -> Mapping[str, Operation]:
+        """Return the operations by the names that SageMaker gives them."""
+
+    def recover(self) -> None:
+        """Take up, or bring to an end, what a former server left in flight."""
 
 
-def table(place: Workplace) -> Mapping[str, Operation]:
-    """Return the operations by the names that SageMaker gives them."""
-    training, transforms = TrainingJobs(place), TransformJobs(place)
-    models, tags = Models(place), Tags(place.records)
-    return {
-        "CreateTrainingJob": training.create,
-        "DescribeTrainingJob": training.describe,
-        "ListTrainingJobs": training.list,
-        "StopTrainingJob": training.stop,
-        "CreateModel": models.create,
-        "DescribeModel": models.describe,
-        "ListModels": models.list,
-        "DeleteModel": models.delete,
-        "CreateTransformJob": transforms.create,
-        "DescribeTransformJob": transforms.describe,
-        "ListTransformJobs": transforms.list,
-        "StopTransformJob": transforms.stop,
-        "AddTags": tags.add,
-        "ListTags": tags.list,
-        "DeleteTags": tags.delete,
-    }
+class Resources:
+    """Every kind of resource that the local AWS knows."""
 
+    def __init__(self, place: Workplace) -> None:
+        self._resources: tuple[Resource, ...] = (
+            TrainingJobs(place),
+            Models(place),
+            TransformJobs(place),
+            Tags(place),
+        )
 
-def fail_interrupted(place: Workplace) -> None:
-    """Mark every job that a former server left in flight as Failed."""
-    TrainingJobs(place).fail_interrupted()
-    TransformJobs(place).fail_interrupted()
+    def table(self) -> Mapping[str, Operation]:
+        """Return all operations by name."""
+        return {
+            name: operation
+            for resource in self._resources
+            for name, operation in resource.operations().items()
+        }
+
+    def recover(self) -> None:
+        """Take up, or bring to an end, everything that a former server left in flight."""
+        for resource in self._resources:
+            resource.recover()

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fmrec.local_aws.database import Database
 from fmrec.local_aws.faults import invalid
 from fmrec.local_aws.json_wire import Document
 
-Kind = Literal["training-job", "transform-job", "model"]
-_SORT_COLUMNS = {"Name": "name", "CreationTime": "created", "Status": "status"}
+Kind = Literal[
+    "training-job",
+    "hyper-parameter-tuning-job",
+    "transform-job",
+    "processing-job",
+    "model",
+    "endpoint-config",
+    "endpoint",
+    "model-package-group",
+    "model-package",
+]
+# The member of a document that holds the resource's status, where its kind has one.
+_STATUS = {
+    "training-job": "TrainingJobStatus",
+    "hyper-parameter-tuning-job": "HyperParameterTuningJobStatus",
+    "transform-job": "TransformJobStatus",
+    "processing-job": "ProcessingJobStatus",
+    "endpoint": "EndpointStatus",
+    "model-package-group": "ModelPackageGroupStatus",
+    "model-package": "ModelPackageStatus",
+}
+SORT_COLUMNS: Mapping[str, str] = {"Name": "name", "CreationTime": "created", "Status": "status"}
 
 
 @dataclass(frozen=True)
@@ -31,10 +51,17 @@ class Identity:
 
 @dataclass(frozen=True)
 class Listing:
-    """The members that the List operations share, as SageMaker spells them."""
+    """The members that the List operations share, as SageMaker spells them.
+
+    `where` adds conditions in SQL, each with its one parameter, to those of the request;
+    `columns` says what each value of SortBy sorts by, in SQL. Both may look into the document,
+    as in ``json_extract(document, '$.TuningJobArn') = ?``.
+    """
 
     request: Document
     default_order: Literal["Ascending", "Descending"]
+    where: Sequence[tuple[str, Any]] = ()
+    columns: Mapping[str, str] = field(default_factory=lambda: SORT_COLUMNS)
 
     @property
     def sort_by(self) -> str:
@@ -61,7 +88,8 @@ class Listing:
             "LastModifiedTimeAfter": "modified > ?",
             "LastModifiedTimeBefore": "modified < ?",
         }
-        return [(sql, self.request[name]) for name, sql in filters.items() if name in self.request]
+        given = [(sql, self.request[name]) for name, sql in filters.items() if name in self.request]
+        return [*given, *self.where]
 
 
 class Records:
@@ -132,10 +160,14 @@ class Records:
             return cursor.rowcount == 1
 
     def with_status(self, kind: Kind, statuses: tuple[str, ...], account: str) -> list[Identity]:
-        """Return every resource of a kind, in all regions, that is in one of these states."""
+        """Return every resource of a kind, in all regions, that is in one of these states.
+
+        The oldest comes first.
+        """
         marks = ", ".join("?" * len(statuses))
         rows = self._database.rows(
-            f"SELECT region, name FROM resources WHERE kind = ? AND status IN ({marks})",  # noqa: S608
+            f"SELECT region, name FROM resources WHERE kind = ? AND status IN ({marks}) "  # noqa: S608
+            "ORDER BY created, rowid",
             (kind, *statuses),
         )
         return [Identity(kind, row["region"], row["name"], account) for row in rows]
@@ -146,7 +178,7 @@ class Records:
         The token holds the last row's sort key, so rows created meanwhile neither repeat nor hide
         others.
         """
-        column = _SORT_COLUMNS[listing.sort_by]
+        column = listing.columns[listing.sort_by]
         conditions, parameters = ["kind = ?", "region = ?"], [kind, region]
         for sql, parameter in listing.conditions():
             conditions.append(sql)
@@ -200,7 +232,7 @@ class Records:
 
 
 def _status(kind: Kind, document: Document) -> str:
-    member = {"training-job": "TrainingJobStatus", "transform-job": "TransformJobStatus"}.get(kind)
+    member = _STATUS.get(kind)
     return document[member] if member else ""
 
 

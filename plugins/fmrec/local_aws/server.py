@@ -6,7 +6,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import socket
 import threading
 import time
@@ -19,16 +18,17 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 
 from fmrec.errors import ConfigurationError
-from fmrec.local_aws import operations
 from fmrec.local_aws.algorithms import Algorithms
 from fmrec.local_aws.containers import ContainerLedger
 from fmrec.local_aws.database import Database
 from fmrec.local_aws.durable_s3 import DurableS3
+from fmrec.local_aws.fault_plan import FaultPlan
 from fmrec.local_aws.front import Front
 from fmrec.local_aws.job_runner import JobRunner
 from fmrec.local_aws.log_groups import LogGroups
 from fmrec.local_aws.loopback import LoopbackOnly
 from fmrec.local_aws.object_files import ObjectFiles
+from fmrec.local_aws.operations import Resources
 from fmrec.local_aws.orphan_watch import OrphanWatch
 from fmrec.local_aws.records import Records
 from fmrec.local_aws.workplace import Workplace
@@ -84,11 +84,13 @@ class LocalAws:
             ledger=ContainerLedger(remembered, self._watch),
             runner=JobRunner(slots),
             algorithms=algorithms,
+            faults=FaultPlan(state / "faults.json"),
             clock=clock,
             stop_grace=stop_grace,
             threads=max(1, (os.cpu_count() or 1) // slots),
         )
-        front = Front(operations.table(self._place), self._place.s3)
+        self._resources = Resources(self._place)
+        front = Front(self._resources.table(), self._place.s3)
         with _listen(host, port) as listening:
             self._server = make_server(
                 host,
@@ -125,11 +127,10 @@ class LocalAws:
         ended = self._place.ledger.end_left_over()
         if ended:
             LOG.warning("ended process groups that a killed server left behind: %s", ended)
-        shutil.rmtree(self._place.folder, ignore_errors=True)
-        operations.fail_interrupted(self._place)
         self._place.s3.restore()
         self._place.logs.restore()
         _create_role()
+        self._resources.recover()
 
 
 class _Handler(MotoRequestHandler):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fmrec.local_aws import training_states
+from collections.abc import Mapping
+
 from fmrec.local_aws.algorithms import metrics_of, resolve
 from fmrec.local_aws.constraints import missing
 from fmrec.local_aws.faults import invalid, unsupported
-from fmrec.local_aws.job_admission import admit
+from fmrec.local_aws.job_operations import Jobs
 from fmrec.local_aws.json_wire import Document
-from fmrec.local_aws.records import Identity, Listing
+from fmrec.local_aws.operation import Operation
+from fmrec.local_aws.records import Identity
 from fmrec.local_aws.training_run import TrainingRun
-from fmrec.local_aws.workplace import Workplace
 
-RESTARTED = "InternalServerError: the local AWS was restarted while the job was running"
 _ONE_DAY = 86_400
 # Members that would change what the job does, and that nothing here carries out.
 _REFUSED = (
@@ -22,78 +22,32 @@ _REFUSED = (
 )
 
 
-class TrainingJobs:
-    """CreateTrainingJob, DescribeTrainingJob, ListTrainingJobs, StopTrainingJob."""
+class TrainingJobs(Jobs):
+    """CreateTrainingJob, DescribeTrainingJob, ListTrainingJobs, StopTrainingJob, Delete…."""
 
-    def __init__(self, place: Workplace) -> None:
-        self._place = place
+    kind = "training-job"
+    prefix = "TrainingJob"
+    missing_text = "Requested resource not found."
+    default_order = "Ascending"
 
-    def create(self, region: str, request: Document) -> Document:
-        """Record a job and queue its execution."""
-        identity = self._identity(region, request)
-        now = self._place.now()
-        document = {
-            **self._completed(request),
-            "TrainingJobArn": str(identity),
-            "TrainingJobStatus": "InProgress",
-            "CreationTime": now,
-        }
-        training_states.enter(document, "Starting", now)
-        admit(self._place, identity, document, TrainingRun(self._place, identity))
-        return {"TrainingJobArn": str(identity)}
+    def operations(self) -> Mapping[str, Operation]:
+        """Return the operations by the names that SageMaker gives them."""
+        return {**super().operations(), "DeleteTrainingJob": self.delete}
 
-    def describe(self, region: str, request: Document) -> Document:
-        """Return a job's document."""
-        document = self._place.records.find(self._identity(region, request))
-        if document is None:
-            raise invalid("Requested resource not found.")
-        return document
+    def run(self, identity: Identity) -> TrainingRun:
+        """Return the execution of a job."""
+        return TrainingRun(self._place, identity)
 
     def list(self, region: str, request: Document) -> Document:
         """Return a page of summaries."""
         for member in ("WarmPoolStatusEquals", "TrainingPlanArnEquals"):
             if member in request:
                 raise unsupported(f"{member} of ListTrainingJobs")
-        listing = Listing(request, "Ascending")
-        page, token = self._place.records.page("training-job", region, listing)
-        return {"TrainingJobSummaries": page, "NextToken": token}
+        return super().list(region, request)
 
-    def stop(self, region: str, request: Document) -> Document:
-        """Ask a job to stop; one that never began is Stopped at once."""
-        identity = self._identity(region, request)
-        status = self.describe(region, request)["TrainingJobStatus"]
-        if status in training_states.FINAL:
-            raise invalid(
-                f"The request was rejected because the training job is in status {status}."
-            )
-        now = self._place.now()
-
-        def request_stop(document: Document) -> None:
-            if document["TrainingJobStatus"] == "InProgress":
-                training_states.request_stop(document, now)
-
-        self._place.records.update(identity, request_stop, now)
-        if self._place.runner.stop(str(identity)):
-            self._place.records.update(
-                identity, lambda document: training_states.finish(document, "Stopped", now), now
-            )
-        return {}
-
-    def fail_interrupted(self) -> None:
-        """Mark the jobs that a former server left in flight as Failed."""
-        now = self._place.now()
-        for identity in self._place.records.with_status(
-            "training-job", training_states.LIVE, self._place.account
-        ):
-            self._place.records.update(
-                identity, lambda document: training_states.fail(document, RESTARTED, now), now
-            )
-
-    def _identity(self, region: str, request: Document) -> Identity:
-        return self._place.identity("training-job", region, request["TrainingJobName"])
-
-    def _completed(self, request: Document) -> Document:
+    def completed(self, region: str, request: Document) -> Document:
         """Return the request with SageMaker's defaults; refuse what cannot be honoured here."""
+        del region
         for member in ("AlgorithmSpecification", "ResourceConfig"):
             if member not in request:
                 raise missing(member[0].lower() + member[1:])

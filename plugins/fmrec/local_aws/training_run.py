@@ -27,7 +27,7 @@ class TrainingRun(JobRun[End]):
     """The execution of one training job."""
 
     def _execute(self, control: JobControl) -> End:
-        document = self._change(training_states.prepare)
+        document = self._update(training_states.prepare)
         self._enter_downloading()
         self._check_output(document)
         self._lay_out(document)
@@ -39,11 +39,24 @@ class TrainingRun(JobRun[End]):
         self._upload(document)
         return end
 
-    def _finish(self, end: End) -> None:
-        self._change(partial(training_states.finish, end=end))
+    def enter_queue(self, document: Document, now: float) -> None:
+        """Begin the log of states."""
+        training_states.enter(document, "Starting", now)
 
-    def _fail(self, reason: str) -> None:
-        self._change(partial(training_states.fail, reason=reason))
+    def request_stop(self) -> None:
+        """Record that the job was asked to stop."""
+        self._update(training_states.request_stop)
+
+    def cancel(self) -> None:
+        """Record that the job was stopped before it began."""
+        self._finish("Stopped")
+
+    def fail(self, reason: str) -> None:
+        """Record that the job failed."""
+        self._update(partial(training_states.fail, reason=reason))
+
+    def _finish(self, end: End) -> None:
+        self._update(partial(training_states.finish, end=end))
 
     def _enter_downloading(self) -> None:
         def begin(document: Document, now: float) -> None:
@@ -51,7 +64,7 @@ class TrainingRun(JobRun[End]):
             if document["TrainingJobStatus"] == "InProgress":
                 training_states.enter(document, "Downloading", now)
 
-        self._change(begin)
+        self._update(begin)
 
     def _check_output(self, document: Document) -> None:
         address = document["OutputDataConfig"]["S3OutputPath"]
@@ -129,7 +142,7 @@ class TrainingRun(JobRun[End]):
             end = self._wait(container, control, started + limit)
         finally:
             container.close()
-            self._change(partial(_set_metrics, metrics=reader.final()))
+            self._update(partial(_set_metrics, metrics=reader.final()))
         code = container.exit_code()
         if end == "Completed" and code != 0:
             self._enter("Uploading")
@@ -147,7 +160,7 @@ class TrainingRun(JobRun[End]):
                 break
             if time.monotonic() > deadline:
                 end = "MaxRuntimeExceeded"
-                self._change(training_states.request_stop)
+                self._update(training_states.request_stop)
                 break
         if end == "Completed":
             return "Stopped" if control.stop.is_set() else end
@@ -177,7 +190,7 @@ class TrainingRun(JobRun[End]):
             del now
             document["ModelArtifacts"] = {"S3ModelArtifacts": address}
 
-        self._change(name_artifact)
+        self._update(name_artifact)
 
     def _upload_output(self, document: Document) -> None:
         folder = self._folder / "output/data"
@@ -201,13 +214,7 @@ class TrainingRun(JobRun[End]):
             if not (unless_stopping and document["TrainingJobStatus"] == "Stopping"):
                 training_states.enter(document, state, now)
 
-        self._change(change)
-
-    def _change(self, change: training_states.Change) -> Document:
-        now = self._place.now()
-        return self._place.records.update(
-            self._identity, lambda document: change(document, now=now), now
-        )
+        self._update(change)
 
 
 def _channel_configuration(channel: Document, mode: str) -> dict[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Protocol
+from typing import Literal
 
+from fmrec.local_aws.job_run import FINAL, LONGEST_REASON
 from fmrec.local_aws.json_wire import Document
 
 # What SageMaker puts into the log of secondary states.
@@ -20,18 +21,8 @@ _MESSAGES = {
     "Stopped": "Training job stopped",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
 }
-FINAL = ("Completed", "Failed", "Stopped")
-LIVE = ("InProgress", "Stopping")
-LONGEST_REASON = 1024
 
 End = Literal["Completed", "Stopped", "MaxRuntimeExceeded"]
-
-
-class Change(Protocol):
-    """A change of a job's document at a time in Unix seconds."""
-
-    def __call__(self, document: Document, now: float) -> None:
-        """Apply the change in place."""
 
 
 def enter(document: Document, state: str, now: float) -> None:
@@ -57,15 +48,17 @@ def request_stop(document: Document, now: float) -> None:
         enter(document, "Stopping", now)
 
 
-def finish(document: Document, end: End, now: float) -> None:
+def finish(document: Document, now: float, end: End) -> None:
     """End a job that did not fail. A job that ran out of time counts as Stopped."""
     document["TrainingJobStatus"] = "Completed" if end == "Completed" else "Stopped"
     enter(document, end, now)
     _close(document, now)
 
 
-def fail(document: Document, reason: str, now: float) -> None:
+def fail(document: Document, now: float, reason: str) -> None:
     """End a job as Failed, the reason cut to the 1,024 characters that SageMaker keeps."""
+    if document["TrainingJobStatus"] in FINAL:
+        return
     document["TrainingJobStatus"] = "Failed"
     document["FailureReason"] = reason[:LONGEST_REASON]
     enter(document, "Failed", now)

@@ -16,7 +16,7 @@ from fmrec.errors import DataError
 from fmrec.local_aws.algorithms import resolve
 from fmrec.local_aws.faults import JobFailedError
 from fmrec.local_aws.inference import InvocationError, Invoker, ServingContainer
-from fmrec.local_aws.job_run import JobRun
+from fmrec.local_aws.job_run import FINAL, LONGEST_REASON, JobRun
 from fmrec.local_aws.job_runner import JobControl
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.log_groups import LogWriter
@@ -40,7 +40,9 @@ class TransformRun(JobRun[End]):
     """The execution of one batch transform job."""
 
     def _execute(self, control: JobControl) -> End:
-        document = self._change({"TransformStartTime": self._place.now()})
+        document = self._update(
+            lambda document, now: document.update(TransformStartTime=now, LastModifiedTime=now)
+        )
         model = self._place.records.find(
             self._place.identity("model", self._identity.region, document["ModelName"])
         )
@@ -69,11 +71,20 @@ class TransformRun(JobRun[End]):
                 return "Stopped"
         return "Completed"
 
-    def _finish(self, end: End) -> None:
-        self._end(end)
+    def request_stop(self) -> None:
+        """Record that the job was asked to stop."""
+        self._move("Stopping")
 
-    def _fail(self, reason: str) -> None:
-        self._end("Failed", FailureReason=reason)
+    def cancel(self) -> None:
+        """Record that the job was stopped before it began."""
+        self._move("Stopped")
+
+    def fail(self, reason: str) -> None:
+        """Record that the job failed."""
+        self._move("Failed", FailureReason=reason[:LONGEST_REASON])
+
+    def _finish(self, end: End) -> None:
+        self._move(end)
 
     def _unpack_model(self, container: Document) -> None:
         address = container.get("ModelDataUrl")
@@ -187,15 +198,15 @@ class TransformRun(JobRun[End]):
         except FileNotFoundError as error:
             raise JobFailedError(f"ClientError: {error}") from None
 
-    def _end(self, status: str, **members: str) -> None:
-        ended = {"TransformJobStatus": status, "TransformEndTime": self._place.now()}
-        self._change({**ended, **members})
+    def _move(self, status: str, **members: str) -> None:
+        def change(document: Document, now: float) -> None:
+            if document["TransformJobStatus"] in FINAL:
+                return
+            document.update({"TransformJobStatus": status, "LastModifiedTime": now, **members})
+            if status in FINAL:
+                document["TransformEndTime"] = now
 
-    def _change(self, members: Document) -> Document:
-        now = self._place.now()
-        return self._place.records.update(
-            self._identity, lambda document: document.update(members, LastModifiedTime=now), now
-        )
+        self._update(change)
 
 
 class _DataLog:

@@ -9,6 +9,7 @@ from pathlib import Path
 from fmrec.local_aws.algorithms import Algorithms
 from fmrec.local_aws.containers import ContainerLedger
 from fmrec.local_aws.durable_s3 import DurableS3
+from fmrec.local_aws.fault_plan import FaultPlan
 from fmrec.local_aws.job_runner import JobRunner
 from fmrec.local_aws.log_groups import LogGroups
 from fmrec.local_aws.records import Identity, Kind, Records
@@ -30,6 +31,7 @@ class Workplace:
     ledger: ContainerLedger
     runner: JobRunner
     algorithms: Algorithms
+    faults: FaultPlan
     clock: Callable[[], float]
     stop_grace: float
     threads: int

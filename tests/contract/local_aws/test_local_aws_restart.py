@@ -114,7 +114,7 @@ def test_kill_in_mid_training(tmp_path, start, training_request, finished, wait_
         sagemaker.create_training_job(**request)
         wait_for(lambda: pid_of(server, "stopping"))
         sagemaker.stop_training_job(TrainingJobName="stopping")
-        sagemaker.create_training_job(**training_request("queued", "kept", seconds=600))
+        sagemaker.create_training_job(**training_request("queued", "kept"))
         group = group_of(pid)
         assert len(group) == 2
         watch_of(server).kill()  # then what the server leaves behind lives until the next start
@@ -124,7 +124,9 @@ def test_kill_in_mid_training(tmp_path, start, training_request, finished, wait_
     with start(tmp_path) as server:
         s3, sagemaker = server.client("s3"), server.client("sagemaker")
         assert not [item for item in group if running(item.pid)]
-        for name in ("cut-off", "stopping", "queued"):
+        # What never had its turn has it now.
+        assert finished(sagemaker, "queued")["TrainingJobStatus"] == "Completed"
+        for name in ("cut-off", "stopping"):
             job = sagemaker.describe_training_job(TrainingJobName=name)
             assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Failed", "Failed")
             assert job["FailureReason"] == RESTARTED
