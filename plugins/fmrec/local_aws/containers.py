@@ -132,12 +132,16 @@ class Container:
         """Send SIGTERM to the command, as SageMaker does to a container's first process."""
         self._process.terminate()
 
-    def close(self) -> None:
-        """Kill whatever of the process group still runs and take in the last output."""
+    def kill(self) -> None:
+        """Kill whatever of the process group still runs, and wait for the command's end."""
         # macOS answers PermissionError for a group of which only zombies are left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def close(self) -> None:
+        """Kill whatever of the process group still runs and take in the last output."""
+        self.kill()
         # At once, for the id is free to become another process's.
         self._ledger.remove(self._process.pid)
         self._reader.join(timeout=10)

@@ -7,19 +7,22 @@ HTTP. docs/local-aws.md describes it.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from fmrec.errors import ConfigurationError
 from fmrec.local_aws.faults import JobFailedError
 from fmrec.local_aws.job_phases import Phase
 from fmrec.local_aws.records import Identity, Kind
 
+LOG = logging.getLogger(__name__)
 REQUEST_FAULTS = ("throttle", "server-error", "slow")
 JOB_FAULTS = ("capacity", "crash", "interrupt")
 CRASHED = "InternalServerError: We encountered an internal error. Please try again."
@@ -35,8 +38,9 @@ class Rule:
 
     `fault` is one of REQUEST_FAULTS or JOB_FAULTS. A request is matched by `service` (the name that
     clients sign with) and `operation`, a job by `kind`, `name` and `phase`; `name` and `operation`
-    are patterns with ``*``. A match counts with `probability`, at most `times` times. `seconds` is
-    how long a slow answer takes, or how long training runs before its crash or interruption.
+    are patterns with ``*``. Only spot jobs are interrupted. A match counts with `probability`, at
+    most `times` times. `seconds` is how long a slow answer takes, how long training runs before
+    its crash or interruption, or how long a spot job waits for capacity.
     """
 
     fault: str
@@ -54,8 +58,10 @@ class Rule:
         about = self.fault in REQUEST_FAULTS and self.service == service
         return about and fnmatchcase(operation, self.operation)
 
-    def meets_job(self, identity: Identity, phase: Phase) -> bool:
+    def meets_job(self, identity: Identity, phase: Phase, *, spot: bool) -> bool:
         """Return whether the rule is about such a job in such a phase."""
+        if self.fault == "interrupt" and not spot:
+            return False
         # Capacity is missing before anything else can happen.
         due = "Starting" if self.fault == "capacity" else self.phase
         about = self.fault in JOB_FAULTS and due == phase
@@ -64,16 +70,18 @@ class Rule:
 
 @dataclass
 class _Plan:
+    seed: int = 0
     rules: tuple[Rule, ...] = ()
-    draws: list[random.Random] = field(default_factory=list)
-    used: list[int] = field(default_factory=list)
+    met: Counter[tuple[int, str]] = field(default_factory=Counter)
+    used: Counter[int] = field(default_factory=Counter)
 
 
 class FaultPlan:
     """The rules of a file, read again whenever it changes; a changed file starts counting anew.
 
-    The draws of a rule follow from the file's `seed` and the number of matches before, whatever
-    the other rules do.
+    The draw of a rule for a job follows from the file's `seed`, the job's name and how often the
+    rule met this job before; for a request likewise from its operation. So the same jobs meet the
+    same faults again, in whatever order they run.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,19 +92,18 @@ class FaultPlan:
 
     def for_request(self, service: str, operation: str) -> Rule | None:
         """Return the fault that a request meets, if any."""
-        return self._draw(lambda rule: rule.meets_request(service, operation))
+        return self._draw(
+            f"{service}/{operation}", lambda rule: rule.meets_request(service, operation)
+        )
 
-    def for_job(self, identity: Identity, phase: Phase) -> Rule | None:
+    def for_job(self, identity: Identity, phase: Phase, *, spot: bool = False) -> Rule | None:
         """Return the fault that a job meets on entering a phase, if any."""
-        return self._draw(lambda rule: rule.meets_job(identity, phase))
+        return self._draw(str(identity), lambda rule: rule.meets_job(identity, phase, spot=spot))
 
     def reach(self, identity: Identity, phase: Phase) -> None:
-        """Fail a job that meets a fault on entering a phase other than Training.
-
-        Raises JobFailedError.
-        """
+        """Fail a job that meets a fault on entering a phase. Raises JobFailedError."""
         rule = self.for_job(identity, phase)
-        if rule is not None and rule.fault != "interrupt":
+        if rule is not None:
             raise JobFailedError(CAPACITY if rule.fault == "capacity" else CRASHED)
 
     def replace(self, text: bytes) -> None:
@@ -106,18 +113,27 @@ class FaultPlan:
         filled.write_bytes(text)
         filled.replace(self.path)
 
+    def text(self) -> bytes:
+        """Return the plan as it was given; an empty one when there is none."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b'{"faults": []}'
+
     def remove(self) -> None:
         """End all faults."""
         self.path.unlink(missing_ok=True)
 
-    def _draw(self, meets: Any) -> Rule | None:
+    def _draw(self, subject: str, meets: Callable[[Rule], bool]) -> Rule | None:
         with self._lock:
             self._refresh()
             plan = self._plan
             for number, rule in enumerate(plan.rules):
                 if not meets(rule) or plan.used[number] == rule.times:
                     continue
-                if plan.draws[number].random() < rule.probability:
+                plan.met[number, subject] += 1
+                key = f"{plan.seed}/{number}/{subject}/{plan.met[number, subject]}"
+                if random.Random(key).random() < rule.probability:  # noqa: S311
                     plan.used[number] += 1
                     return rule
         return None
@@ -131,9 +147,12 @@ class FaultPlan:
         seen = (status.st_mtime_ns, status.st_size)
         if seen == self._seen:
             return
-        seed, rules = parse(self.path.read_bytes())
-        draws = [random.Random(f"{seed}/{number}") for number in range(len(rules))]  # noqa: S311
-        self._seen, self._plan = seen, _Plan(rules, draws, [0] * len(rules))
+        self._seen = seen
+        try:
+            self._plan = _Plan(*parse(self.path.read_bytes()))
+        except ConfigurationError:
+            LOG.exception("no fault happens on purpose until the plan is mended")
+            self._plan = _Plan()
 
 
 def parse(text: bytes) -> tuple[int, tuple[Rule, ...]]:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from fmrec.local_aws.faults import JobFailedError
 
 
-def pack(folder: Path, archive: Path) -> None:
-    """Write everything below a folder to a .tar.gz whose members belong to root, as on AWS."""
+def pack(folders: Sequence[Path], archive: Path) -> None:
+    """Write everything below folders to a .tar.gz whose members belong to root, as on AWS.
+
+    A name that several folders have is taken from the first of them.
+    """
+    packed = set()
     with tarfile.open(archive, "w:gz", compresslevel=6) as tar:
-        for path in sorted(folder.rglob("*")):
-            tar.add(path, path.relative_to(folder).as_posix(), recursive=False, filter=_as_root)
+        for folder in folders:
+            for path in sorted(folder.rglob("*")):
+                name = path.relative_to(folder).as_posix()
+                if name not in packed:
+                    packed.add(name)
+                    tar.add(path, name, recursive=False, filter=_as_root)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -58,6 +58,11 @@ def find(source: Document, s3: DurableS3, region: str, role: str) -> list[Source
     return found
 
 
+def shard(objects: list[SourceObject], index: int, count: int) -> list[SourceObject]:
+    """Return the objects of one of `count` hosts (ShardedByS3Key): every count-th in key order."""
+    return objects[index::count]
+
+
 def download(objects: list[SourceObject], folder: Path) -> None:
     """Copy objects to their relative names below a folder.
 

@@ -27,6 +27,7 @@ from fmrec.local_aws.front import Front
 from fmrec.local_aws.job_runner import JobRunner
 from fmrec.local_aws.log_groups import LogGroups
 from fmrec.local_aws.loopback import LoopbackOnly
+from fmrec.local_aws.mishaps import Mishaps
 from fmrec.local_aws.object_files import ObjectFiles
 from fmrec.local_aws.operations import Resources
 from fmrec.local_aws.orphan_watch import OrphanWatch
@@ -95,7 +96,7 @@ class LocalAws:
             self._server = make_server(
                 host,
                 port,
-                LoopbackOnly(front, any_host=allow_remote),
+                LoopbackOnly(Mishaps(front, self._place.faults), any_host=allow_remote),
                 threaded=True,
                 request_handler=_Handler,
                 fd=listening.fileno(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fmrec.local_aws.algorithms import metrics_of, resolve
+from fmrec.local_aws.checkpoint_sync import local_path
 from fmrec.local_aws.constraints import missing
 from fmrec.local_aws.faults import invalid, unsupported
 from fmrec.local_aws.job_operations import Jobs
@@ -14,9 +15,10 @@ from fmrec.local_aws.records import Identity
 from fmrec.local_aws.training_run import TrainingRun
 
 _ONE_DAY = 86_400
+_MOST_HOSTS = 16  # they share one machine
 # Members that would change what the job does, and that nothing here carries out.
 _REFUSED = (
-    *("CheckpointConfig", "DebugRuleConfigurations", "ProfilerRuleConfigurations"),
+    *("DebugRuleConfigurations", "ProfilerRuleConfigurations"),
     *("TensorBoardOutputConfig", "SessionChainingConfig", "ServerlessJobConfig"),
     *("MlflowConfig", "ModelPackageConfig"),
 )
@@ -60,7 +62,10 @@ class TrainingJobs(Jobs):
         names = [channel["ChannelName"] for channel in channels]
         if len(set(names)) < len(names):
             raise invalid(f"Channel names must be unique within a training job: {names}")
-        condition = request.get("StoppingCondition", {})
+        condition = {"MaxRuntimeInSeconds": _ONE_DAY, **request.get("StoppingCondition", {})}
+        _check_spot(condition, spot=request.get("EnableManagedSpotTraining", False))
+        if "CheckpointConfig" in request:
+            local_path(request["CheckpointConfig"])
         document: Document = {
             "EnableNetworkIsolation": False,
             "EnableInterContainerTrafficEncryption": False,
@@ -69,7 +74,7 @@ class TrainingJobs(Jobs):
             "AlgorithmSpecification": self._specification(request["AlgorithmSpecification"]),
             "ResourceConfig": _resources(request["ResourceConfig"]),
             "OutputDataConfig": {"KmsKeyId": "", **request["OutputDataConfig"]},
-            "StoppingCondition": {"MaxRuntimeInSeconds": _ONE_DAY, **condition},
+            "StoppingCondition": condition,
         }
         if channels:
             document["InputDataConfig"] = channels
@@ -80,7 +85,7 @@ class TrainingJobs(Jobs):
             if "AlgorithmName" in given:
                 raise unsupported("AlgorithmName; name a TrainingImage")
             raise missing("algorithmSpecification.trainingImage")
-        for member in ("ContainerEntrypoint", "ContainerArguments", "TrainingImageConfig"):
+        for member in ("ContainerEntrypoint", "TrainingImageConfig"):
             if given.get(member):
                 raise unsupported(f"{member} of AlgorithmSpecification")
         _check_mode(given["TrainingInputMode"])
@@ -122,6 +127,20 @@ def _completed_channel(given: Document) -> Document:
     }
 
 
+def _check_spot(condition: Document, *, spot: bool) -> None:
+    longest = condition.get("MaxWaitTimeInSeconds")
+    if spot and (longest is None or longest < condition["MaxRuntimeInSeconds"]):
+        raise invalid(
+            "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
+            "MaxRuntimeInSeconds"
+        )
+    if not spot and longest is not None:
+        raise invalid(
+            "Invalid MaxWaitTimeInSeconds. It can only be set when EnableManagedSpotTraining is "
+            "true"
+        )
+
+
 def _check_mode(mode: str) -> None:
     if mode == "Pipe":
         raise unsupported("input mode Pipe; use File or FastFile")
@@ -130,6 +149,7 @@ def _check_mode(mode: str) -> None:
 def _resources(given: Document) -> Document:
     if "InstanceGroups" in given or "InstanceType" not in given:
         raise unsupported("a ResourceConfig without InstanceType, or with InstanceGroups")
-    if given.get("InstanceCount", 1) != 1:
-        raise unsupported(f"InstanceCount {given['InstanceCount']}: a job has one host here")
+    count = given.get("InstanceCount", 1)
+    if count > _MOST_HOSTS:
+        raise unsupported(f"InstanceCount {count}: a job has at most {_MOST_HOSTS} hosts here")
     return {"InstanceCount": 1, **given}

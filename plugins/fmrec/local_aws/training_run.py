@@ -1,47 +1,46 @@
-"""Runs one training job: download, train, upload; SageMaker's container contract, in a folder."""
+"""Runs one training job: find hosts, download, train, upload; and again when capacity is lost."""
 
 from __future__ import annotations
 
-import json
+import shutil
 import time
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from fmrec.local_aws import training_states
-from fmrec.local_aws.algorithms import Metric, MetricReader, resolve
-from fmrec.local_aws.containers import Container, environment
+from fmrec.local_aws.checkpoint_sync import CheckpointSync
+from fmrec.local_aws.fault_plan import CAPACITY, CRASHED, Rule
 from fmrec.local_aws.faults import JobFailedError
 from fmrec.local_aws.job_run import JobRun
 from fmrec.local_aws.job_runner import JobControl
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.model_archive import pack
-from fmrec.local_aws.s3_sources import download, find, join_uri, parse_uri
-from fmrec.local_aws.training_states import End
+from fmrec.local_aws.s3_sources import join_uri, parse_uri
+from fmrec.local_aws.training_hosts import TrainingHosts
+from fmrec.local_aws.training_layout import Host, hosts_of, lay_out
+from fmrec.local_aws.training_states import End, StartAgain
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-HOST = "algo-1"
 _POLL_SECONDS = 0.05
+_COPY_SECONDS = 1.0
+# A member that no response shows: how training ended, noted before anything is uploaded.
+_ENDED = "_Ended"
+_OWN_FAULT = "InternalServerError"
+
+Attempt = Literal[End, "Interrupted"]
 
 
 class TrainingRun(JobRun[End]):
     """The execution of one training job."""
 
-    def _execute(self, control: JobControl) -> End:
-        document = self._update(training_states.prepare)
-        self._enter_downloading()
-        self._check_output(document)
-        self._lay_out(document)
-        control.check_closing()
-        if control.stop.is_set():
-            return "Stopped"
-        end = self._train(document, control)
-        self._enter("Uploading")
-        self._upload(document)
-        return end
-
     def enter_queue(self, document: Document, now: float) -> None:
         """Begin the log of states."""
         training_states.enter(document, "Starting", now)
+
+    def resumable(self, document: Document) -> bool:
+        """Return whether training was over when the former server ended, and its model is here."""
+        hosts = hosts_of(document, self._folder)
+        return _ENDED in document and all((host.folder / "model").is_dir() for host in hosts)
 
     def request_stop(self) -> None:
         """Record that the job was asked to stop."""
@@ -58,13 +57,87 @@ class TrainingRun(JobRun[End]):
     def _finish(self, end: End) -> None:
         self._update(partial(training_states.finish, end=end))
 
-    def _enter_downloading(self) -> None:
-        def begin(document: Document, now: float) -> None:
-            document["TrainingStartTime"] = now
-            if document["TrainingJobStatus"] == "InProgress":
-                training_states.enter(document, "Downloading", now)
+    def _begin(self) -> None:
+        """Meet no fault yet: hosts are found attempt by attempt."""
 
-        self._update(begin)
+    def _execute(self, control: JobControl) -> End:
+        document = self._update(partial(training_states.say, message=training_states.LAUNCHING))
+        condition = document["StoppingCondition"]
+        clock = _Clock(
+            condition["MaxRuntimeInSeconds"], condition.get("MaxWaitTimeInSeconds", float("inf"))
+        )
+        retries = document.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
+        while True:
+            try:
+                end = self._attempt(document, control, clock)
+            except JobFailedError as fault:
+                if not str(fault).startswith(_OWN_FAULT) or not retries or control.stop.is_set():
+                    raise
+                retries -= 1
+                self._start_again("Restarting")
+                continue
+            if end != "Interrupted":
+                break
+            self._start_again("Interrupted")
+        if not self._folder.exists():
+            return end  # it ended while it had no hosts
+        self._update(lambda document, now: document.update({_ENDED: end}))
+        return self._upload(document, end)
+
+    def _resume(self, document: Document, control: JobControl) -> End:
+        del control
+        return self._upload(document, document[_ENDED])
+
+    def _start_again(self, state: StartAgain) -> None:
+        self._update(partial(training_states.start_again, state=state))
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _attempt(self, document: Document, control: JobControl, clock: _Clock) -> Attempt:
+        """Train on hosts that are found for this attempt."""
+        end = self._find_capacity(document, control, clock)
+        if end is not None:
+            return end
+        self._update(partial(training_states.say, message=training_states.PREPARING))
+        self._update(training_states.run_hosts)
+        self._reach("Downloading")
+        self._check_output(document)
+        hosts = hosts_of(document, self._folder)
+        lay_out(self._place, self._identity, document, hosts)
+        checkpoints = [
+            CheckpointSync(document["CheckpointConfig"], host.folder, self._place.s3)
+            for host in hosts
+            if "CheckpointConfig" in document
+        ]
+        control.check_closing()
+        if control.stop.is_set():
+            shutil.rmtree(self._folder)
+            return "Stopped"
+        return self._train(document, hosts, checkpoints, control, clock)
+
+    def _find_capacity(
+        self, document: Document, control: JobControl, clock: _Clock
+    ) -> Literal["Stopped", "MaxWaitTimeExceeded"] | None:
+        """Wait for hosts; return None when there are some.
+
+        Without a fault on purpose there always are. A job on demand that meets one fails, one on
+        spot capacity waits.
+        """
+        spot = document["EnableManagedSpotTraining"]
+        rule = self._place.faults.for_job(self._identity, "Starting", spot=spot)
+        if rule is None:
+            return None
+        if not spot or rule.fault != "capacity":
+            raise JobFailedError(CAPACITY if rule.fault == "capacity" else CRASHED)
+        self._update(partial(training_states.say, message=training_states.NO_CAPACITY))
+        until = time.monotonic() + rule.seconds
+        while time.monotonic() < until:
+            control.check_closing()
+            if control.stop.wait(_POLL_SECONDS):
+                return "Stopped"
+            if clock.waited():
+                self._update(training_states.request_stop)
+                return "MaxWaitTimeExceeded"
+        return None
 
     def _check_output(self, document: Document) -> None:
         address = document["OutputDataConfig"]["S3OutputPath"]
@@ -75,160 +148,155 @@ class TrainingRun(JobRun[End]):
                 "Create it before the job, or correct the path."
             )
 
-    def _lay_out(self, document: Document) -> None:
-        """Write the folder that a container finds under /opt/ml."""
-        for part in ("input/config", "input/data", "model", "output/data"):
-            (self._folder / part).mkdir(parents=True, exist_ok=True)
-        channels = document.get("InputDataConfig", [])
-        mode = document["AlgorithmSpecification"]["TrainingInputMode"]
-        resources = document["ResourceConfig"]
-        configuration = {
-            "hyperparameters": document.get("HyperParameters", {}),
-            "inputdataconfig": {
-                channel["ChannelName"]: _channel_configuration(channel, mode)
-                for channel in channels
-            },
-            "resourceconfig": {
-                "current_host": HOST,
-                "current_instance_type": resources["InstanceType"],
-                "current_group_name": "homogeneousCluster",
-                "hosts": [HOST],
-                "instance_groups": [
-                    {
-                        "instance_group_name": "homogeneousCluster",
-                        "instance_type": resources["InstanceType"],
-                        "hosts": [HOST],
-                    }
-                ],
-                "network_interface_name": "lo",
-            },
-        }
-        for name, content in configuration.items():
-            path = self._folder / "input/config" / f"{name}.json"
-            path.write_text(json.dumps(content), encoding="utf-8")
-        for channel in channels:
-            source = channel["DataSource"]["S3DataSource"]
-            objects = find(source, self._place.s3, self._identity.region, document["RoleArn"])
-            download(objects, self._folder / "input/data" / channel["ChannelName"])
-
-    def _train(self, document: Document, control: JobControl) -> End:
-        specification = document["AlgorithmSpecification"]
-        algorithm = resolve(specification["TrainingImage"], self._place.algorithms)
-        definitions = specification.get("MetricDefinitions", [])
-        reader = MetricReader([Metric(item["Name"], item["Regex"]) for item in definitions])
-        stream = f"{self._identity.name}/{HOST}-{int(self._place.clock())}"
-        log = self._place.logs.stream(self._identity.region, LOG_GROUP, stream)
-
-        def take(lines: list[str]) -> None:
-            seconds = log.write(lines) / 1000
-            for line in lines:
-                reader.read(line, seconds)
-
-        variables = environment(
-            self._folder,
-            self._place.threads,
-            {
-                "TRAINING_JOB_NAME": self._identity.name,
-                "TRAINING_JOB_ARN": str(self._identity),
-                "AWS_REGION": self._identity.region,
-                **document.get("Environment", {}),
-            },
-        )
-        self._enter("Training", unless_stopping=True)
-        limit = document["StoppingCondition"]["MaxRuntimeInSeconds"]
-        started = time.monotonic()
-        container = Container(algorithm.train, variables, self._folder, self._place.ledger, take)
+    def _train(
+        self,
+        document: Document,
+        hosts: list[Host],
+        checkpoints: list[CheckpointSync],
+        control: JobControl,
+        clock: _Clock,
+    ) -> Attempt:
+        self._update(_enter_training)
+        spot = document["EnableManagedSpotTraining"]
+        rule = self._place.faults.for_job(self._identity, "Training", spot=spot)
+        failed = None
+        running = TrainingHosts(self._place, self._identity, document, hosts)
+        clock.start()
         try:
-            end = self._wait(container, control, started + limit)
+            end = self._wait(running, rule, checkpoints, control, clock)
+            if end == "Completed":
+                failed = running.failed()
         finally:
-            container.close()
-            self._update(partial(_set_metrics, metrics=reader.final()))
-        code = container.exit_code()
-        if end == "Completed" and code != 0:
-            self._enter("Uploading")
-            self._upload_output(document)
-            raise JobFailedError(self._failure(code))
+            clock.stop()
+            running.close()
+            self._update(partial(_set_metrics, metrics=running.metrics()))
+        self._copy(checkpoints)
+        if failed is not None:
+            self._update(partial(_enter, state="Uploading"))
+            self._upload_output(document, hosts)
+            raise JobFailedError(_failure(*failed))
         return end
 
-    def _wait(self, container: Container, control: JobControl, deadline: float) -> End:
-        """Wait for the container, or for a reason to end it, and then end it."""
-        end: End = "Completed"
-        while container.wait(_POLL_SECONDS) is None:
+    def _wait(
+        self,
+        running: TrainingHosts,
+        rule: Rule | None,
+        checkpoints: list[CheckpointSync],
+        control: JobControl,
+        clock: _Clock,
+    ) -> Attempt:
+        """Wait for the hosts, or for a reason to end them, and then end them."""
+        copied = time.monotonic()
+        end: Attempt = "Completed"
+        while end == "Completed" and not running.wait(_POLL_SECONDS):
             control.check_closing()
             if control.stop.is_set():
                 end = "Stopped"
-                break
-            if time.monotonic() > deadline:
-                end = "MaxRuntimeExceeded"
+            elif rule is not None and clock.attempt() >= rule.seconds:
+                if rule.fault == "crash":
+                    running.kill()
+                    return "Completed"
+                end = "Interrupted"
+            elif clock.ran() or clock.waited():
+                end = "MaxRuntimeExceeded" if clock.ran() else "MaxWaitTimeExceeded"
                 self._update(training_states.request_stop)
-                break
+            elif checkpoints and time.monotonic() - copied > _COPY_SECONDS:
+                self._copy(checkpoints)
+                copied = time.monotonic()
         if end == "Completed":
             return "Stopped" if control.stop.is_set() else end
-        container.ask_to_end()
+        running.ask_to_end()
         kill_at = time.monotonic() + self._place.stop_grace
-        while container.wait(_POLL_SECONDS) is None and time.monotonic() < kill_at:
+        while not running.wait_for_all(_POLL_SECONDS) and time.monotonic() < kill_at:
             control.check_closing()
         return end
 
-    def _failure(self, code: int | None) -> str:
-        """Return the reason that the container left in output/failure, else its exit code."""
-        path = self._folder / "output/failure"
-        if path.is_file():
-            written = path.read_text(encoding="utf-8", errors="replace").strip()
-            if written:
-                known = written.startswith(("AlgorithmError", "ClientError"))
-                return written if known else f"AlgorithmError: {written}"
-        return f"AlgorithmError: the training command ended with exit code {code}"
+    def _copy(self, checkpoints: list[CheckpointSync]) -> None:
+        for each in checkpoints:
+            each.copy(self._place.now())
 
-    def _upload(self, document: Document) -> None:
+    def _upload(self, document: Document, end: End) -> End:
+        self._update(partial(_enter, state="Uploading"))
+        self._reach("Uploading")
+        hosts = hosts_of(document, self._folder)
         archive = self._folder / "model.tar.gz"
-        pack(self._folder / "model", archive)
+        pack([host.folder / "model" for host in hosts], archive)
         address = self._put(document, archive)
-        self._upload_output(document)
+        self._upload_output(document, hosts)
+        artifacts = {"S3ModelArtifacts": address}
+        self._update(lambda document, now: document.update(ModelArtifacts=artifacts))
+        return end
 
-        def name_artifact(document: Document, now: float) -> None:
-            del now
-            document["ModelArtifacts"] = {"S3ModelArtifacts": address}
-
-        self._update(name_artifact)
-
-    def _upload_output(self, document: Document) -> None:
-        folder = self._folder / "output/data"
-        if folder.is_dir() and any(folder.iterdir()):
+    def _upload_output(self, document: Document, hosts: list[Host]) -> None:
+        folders = [host.folder / "output/data" for host in hosts]
+        if any(any(folder.iterdir()) for folder in folders if folder.is_dir()):
             archive = self._folder / "output.tar.gz"
-            pack(folder, archive)
+            pack(folders, archive)
             self._put(document, archive)
 
     def _put(self, document: Document, file: Path) -> str:
         folder = join_uri(document["OutputDataConfig"]["S3OutputPath"], self._identity.name)
         address = join_uri(folder, f"output/{file.name}")
-        bucket, key = parse_uri(address)
         try:
-            self._place.s3.put(bucket, key, file, self._place.now())
+            self._place.s3.put(*parse_uri(address), file, self._place.now())
         except FileNotFoundError as error:
             raise JobFailedError(f"ClientError: Artifact upload failed: {error}") from None
         return address
 
-    def _enter(self, state: str, *, unless_stopping: bool = False) -> None:
-        def change(document: Document, now: float) -> None:
-            if not (unless_stopping and document["TrainingJobStatus"] == "Stopping"):
-                training_states.enter(document, state, now)
 
-        self._update(change)
+class _Clock:
+    """How long a job may still run and wait, over all its attempts; in seconds."""
+
+    def __init__(self, most_running: float, most_waiting: float) -> None:
+        self._left = most_running
+        self._end = time.monotonic() + most_waiting
+        self._started: float | None = None
+
+    def start(self) -> None:
+        """Begin an attempt."""
+        self._started = time.monotonic()
+
+    def stop(self) -> None:
+        """End an attempt."""
+        self._left -= self.attempt()
+        self._started = None
+
+    def attempt(self) -> float:
+        """Return how long this attempt runs."""
+        return 0.0 if self._started is None else time.monotonic() - self._started
+
+    def ran(self) -> bool:
+        """Return whether MaxRuntimeInSeconds is over."""
+        return self.attempt() > self._left
+
+    def waited(self) -> bool:
+        """Return whether MaxWaitTimeInSeconds, which counts everything, is over."""
+        return time.monotonic() > self._end
 
 
-def _channel_configuration(channel: Document, mode: str) -> dict[str, str]:
-    configuration = {
-        "TrainingInputMode": channel.get("InputMode", mode),
-        "S3DistributionType": channel["DataSource"]["S3DataSource"]["S3DataDistributionType"],
-        "RecordWrapperType": channel["RecordWrapperType"],
-    }
-    if "ContentType" in channel:
-        configuration["ContentType"] = channel["ContentType"]
-    return configuration
+def _enter(document: Document, now: float, state: str) -> None:
+    training_states.enter(document, state, now)
+
+
+def _enter_training(document: Document, now: float) -> None:
+    if document["TrainingJobStatus"] == "InProgress":
+        training_states.enter(document, "Training", now)
 
 
 def _set_metrics(document: Document, now: float, metrics: list[Document]) -> None:
     document["LastModifiedTime"] = now
     if metrics:
         document["FinalMetricDataList"] = metrics
+
+
+def _failure(ml_root: Path, code: int) -> str:
+    """Return the reason that a container left in output/failure, else its exit code."""
+    path = ml_root / "output/failure"
+    if path.is_file():
+        written = path.read_text(encoding="utf-8", errors="replace").strip()
+        if written:
+            known = written.startswith(("AlgorithmError", "ClientError"))
+            return written if known else f"AlgorithmError: {written}"
+    # A signal shows as 128 and its number, as Docker tells it.
+    told = code if code > 0 else 128 - code
+    return f"AlgorithmError: the training command ended with exit code {told}"

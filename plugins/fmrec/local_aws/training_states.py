@@ -11,18 +11,26 @@ from fmrec.local_aws.json_wire import Document
 # What SageMaker puts into the log of secondary states.
 _MESSAGES = {
     "Starting": "Starting the training job",
-    "Preparing": "Preparing the instances for training",
     "Downloading": "Downloading input data",
     "Training": "Training image download completed. Training in progress.",
+    "Interrupted": "Training job interrupted: the spot capacity was taken back",
+    "Restarting": "Restarting the training job after an internal error",
     "Stopping": "Stopping the training job",
     "Uploading": "Uploading generated training model",
     "Completed": "Training job completed",
     "Failed": "Training job failed",
     "Stopped": "Training job stopped",
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
 }
+LAUNCHING = "Launching requested ML instances"
+PREPARING = "Preparing the instances for training"
+NO_CAPACITY = "Insufficient capacity error from EC2 while launching instances, retrying!"
+# Members that no response shows: since when the hosts run, and how long they ran before.
+_SINCE, _BILLED = "_RunningSince", "_BilledSeconds"
 
-End = Literal["Completed", "Stopped", "MaxRuntimeExceeded"]
+End = Literal["Completed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded"]
+StartAgain = Literal["Interrupted", "Restarting"]
 
 
 def enter(document: Document, state: str, now: float) -> None:
@@ -35,10 +43,26 @@ def enter(document: Document, state: str, now: float) -> None:
     document["LastModifiedTime"] = now
 
 
-def prepare(document: Document, now: float) -> None:
-    """Note that a slot was found: still Starting, with another message."""
-    document["SecondaryStatusTransitions"][-1]["StatusMessage"] = _MESSAGES["Preparing"]
+def say(document: Document, now: float, message: str) -> None:
+    """Give the current state another message."""
+    document["SecondaryStatusTransitions"][-1]["StatusMessage"] = message
     document["LastModifiedTime"] = now
+
+
+def run_hosts(document: Document, now: float) -> None:
+    """Note that the job's hosts run: it downloads, and is billed from now on."""
+    document.setdefault("TrainingStartTime", now)
+    document[_SINCE] = now
+    if document["TrainingJobStatus"] == "InProgress":
+        enter(document, "Downloading", now)
+
+
+def start_again(document: Document, now: float, state: StartAgain) -> None:
+    """Note that the hosts are gone and others are looked for."""
+    _leave_hosts(document, now)
+    if document["TrainingJobStatus"] == "InProgress":
+        enter(document, state, now)
+        enter(document, "Starting", now)
 
 
 def request_stop(document: Document, now: float) -> None:
@@ -65,9 +89,15 @@ def fail(document: Document, now: float, reason: str) -> None:
     _close(document, now)
 
 
+def _leave_hosts(document: Document, now: float) -> None:
+    if _SINCE in document:
+        document[_BILLED] = document.get(_BILLED, 0.0) + now - document.pop(_SINCE)
+
+
 def _close(document: Document, now: float) -> None:
     document["SecondaryStatusTransitions"][-1]["EndTime"] = now
     document["TrainingEndTime"] = now
+    _leave_hosts(document, now)
     if "TrainingStartTime" in document:
-        seconds = math.ceil(now - document["TrainingStartTime"])
-        document["TrainingTimeInSeconds"] = document["BillableTimeInSeconds"] = seconds
+        document["TrainingTimeInSeconds"] = math.ceil(now - document["TrainingStartTime"])
+        document["BillableTimeInSeconds"] = math.ceil(document[_BILLED])
