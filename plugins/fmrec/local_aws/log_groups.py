@@ -43,15 +43,21 @@ class LogGroups:
             self._show(*row)
 
     def stream(self, region: str, group: str, name: str) -> LogWriter:
-        """Create a stream, and its group where it is missing, and return its writer."""
-        created = self._clock()
+        """Create a stream where it is missing, its group too, and return its writer."""
+        key = (region, group, name)
         with self._database.transaction() as connection:
-            cursor = connection.execute(
-                "INSERT INTO log_streams (region, log_group, name, created) VALUES (?, ?, ?, ?)",
-                (region, group, name, created),
+            connection.execute(
+                "INSERT OR IGNORE INTO log_streams (region, log_group, name, created) "
+                "VALUES (?, ?, ?, ?)",
+                (*key, self._clock()),
             )
-        number = int(cursor.lastrowid or 0)
-        return LogWriter(self._show(number, region, group, name, created), self._clock)
+            rows = self._database.rows(
+                "SELECT id, created FROM log_streams "
+                "WHERE region = ? AND log_group = ? AND name = ?",
+                key,
+            )
+        (row,) = rows
+        return LogWriter(self._show(row["id"], *key, row["created"]), self._clock)
 
     def _show(
         self, number: int, region: str, group: str, name: str, created: float

@@ -135,9 +135,12 @@ def test_bytes_that_are_no_request(server, body):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"CheckpointConfig": {"S3Uri": "s3://b/c"}}, "CheckpointConfig"),
+        (
+            {"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/opt/ml/../../etc"}},
+            "LocalPath",
+        ),
         ({"OutputDataConfig": {"S3OutputPath": "s3://b", "CompressionType": "NONE"}}, "NONE"),
-        ({"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2}}, "InstanceCount"),
+        ({"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 99}}, "InstanceCount"),
         (
             {"AlgorithmSpecification": {"TrainingImage": "toy", "TrainingInputMode": "Pipe"}},
             "Pipe",

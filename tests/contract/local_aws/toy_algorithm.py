@@ -2,7 +2,8 @@
 
 train: `lines` numbers of #quality_metric lines; `seconds` to run; `exit_code`; `failure` text for
 output/failure; `ignore_sigterm`; `output` text for output/data; `child` starts a process that
-outlives it. It writes what it saw of its input to model/seen.json.
+outlives it; `count` steps of 0.05 s that a checkpoint keeps. It writes what it saw of its input to
+model/seen.json.
 
 serve: answers each record of a payload with `<number of bytes>` lines; the first byte of a
 payload decides about failures: "4" answers 400, "5" answers 500, "f" 500 the first two times,
@@ -51,6 +52,8 @@ def train() -> int:
     for epoch in range(int(given.get("lines", 1))):
         print(f"#quality_metric: host=algo-1, epoch={epoch}, train rmse <loss>={1 / (epoch + 1)}")
     print("#quality_metric: host=algo-1, test rmse <loss>=0.1", file=sys.stderr)
+    if "count" in given:
+        count_up(int(given["count"]))
     end = time.monotonic() + float(given.get("seconds", 0))
     while time.monotonic() < end:
         time.sleep(0.02)
@@ -59,6 +62,19 @@ def train() -> int:
     if "failure" in given:
         (ROOT / "output/failure").write_text(given["failure"])
     return int(given.get("exit_code", 0))
+
+
+def count_up(most: int) -> None:
+    """Count in a checkpoint, from where the last attempt left it."""
+    checkpoint = ROOT / "checkpoints/step"
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    print(f"counting from {first}")
+    for step in range(first, most):
+        written = checkpoint.with_suffix(".new")
+        written.write_text(str(step + 1))
+        written.replace(checkpoint)
+        time.sleep(0.05)
+    (ROOT / "model/counted.json").write_text(json.dumps({"first": first, "last": most}))
 
 
 class Handler(BaseHTTPRequestHandler):
