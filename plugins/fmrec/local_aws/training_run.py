@@ -172,7 +172,7 @@ class TrainingRun(JobRun[End]):
             self._update(partial(_set_metrics, metrics=running.metrics()))
         self._copy(checkpoints)
         if failed is not None:
-            self._update(partial(_enter, state="Uploading"))
+            self._update(_enter_uploading)
             self._upload_output(document, hosts)
             raise JobFailedError(_failure(*failed))
         return end
@@ -216,7 +216,7 @@ class TrainingRun(JobRun[End]):
             each.copy(self._place.now())
 
     def _upload(self, document: Document, end: End) -> End:
-        self._update(partial(_enter, state="Uploading"))
+        self._update(_enter_uploading)
         self._reach("Uploading")
         hosts = hosts_of(document, self._folder)
         archive = self._folder / "model.tar.gz"
@@ -274,8 +274,10 @@ class _Clock:
         return time.monotonic() > self._end
 
 
-def _enter(document: Document, now: float, state: str) -> None:
-    training_states.enter(document, state, now)
+def _enter_uploading(document: Document, now: float) -> None:
+    # A job that is taken up again after a crash may have come this far already.
+    if document["SecondaryStatus"] != "Uploading":
+        training_states.enter(document, "Uploading", now)
 
 
 def _enter_training(document: Document, now: float) -> None:

@@ -2,8 +2,8 @@
 
 train: `lines` numbers of #quality_metric lines; `seconds` to run; `exit_code`; `failure` text for
 output/failure; `ignore_sigterm`; `output` text for output/data; `child` starts a process that
-outlives it; `count` steps of 0.05 s that a checkpoint keeps. It writes what it saw of its input to
-model/seen.json.
+outlives it; `count` steps of 0.05 s that a checkpoint keeps; `ledger` file that the job's name
+is added to. It writes what it saw of its input to model/seen.json.
 
 serve: answers each record of a payload with `<number of bytes>` lines; the first byte of a
 payload decides about failures: "4" answers 400, "5" answers 500, "f" 500 the first two times,
@@ -48,6 +48,9 @@ def train() -> int:
         "environment": dict(os.environ),
     }
     (ROOT / "model/seen.json").write_text(json.dumps(seen))
+    if "ledger" in given:
+        with Path(given["ledger"]).open("a") as ledger:
+            ledger.write(os.environ["TRAINING_JOB_NAME"] + "\n")
     print(f"pid {os.getpid()}")
     for epoch in range(int(given.get("lines", 1))):
         print(f"#quality_metric: host=algo-1, epoch={epoch}, train rmse <loss>={1 / (epoch + 1)}")
