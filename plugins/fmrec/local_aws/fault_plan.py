@@ -190,7 +190,8 @@ def _rule(number: int, given: object) -> Rule:
     for name, (value, allowed) in choices.items():
         if value not in allowed:
             raise ConfigurationError(f"{where}: {name} is {value!r}; one of {', '.join(allowed)}.")
-    if not 0 <= rule.probability <= 1 or rule.seconds < 0 or (rule.times or 1) < 1:
+    no_times = rule.times is not None and rule.times < 1
+    if not 0 <= rule.probability <= 1 or rule.seconds < 0 or no_times:
         raise ConfigurationError(
             f"{where}: probability lies from 0 to 1, seconds is 0 or more, times 1 or more."
         )
