@@ -1,4 +1,8 @@
-"""CloudWatch Logs of jobs: moto's Logs answers the API, the events lie in SQLite alone."""
+"""CloudWatch Logs: moto's Logs answers the API, the events lie in SQLite alone.
+
+moto's tables of groups and streams write to SQLite whatever a job or a client of the API creates or
+deletes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ _LONGEST = 262_118
 
 
 class LogGroups:
-    """The logs of jobs of one account. `clock` gives Unix seconds."""
+    """The logs of one account. `clock` gives Unix seconds."""
 
     def __init__(self, account: str, database: Database, clock: Callable[[], float]) -> None:
         self._account = account
@@ -26,6 +30,10 @@ class LogGroups:
         # moto looks for a group and then makes it: of two jobs that begin together, the second
         # would replace the group of the first, and its stream with it.
         self._showing = threading.Lock()
+        database.create(
+            "CREATE TABLE IF NOT EXISTS log_groups "
+            "(region TEXT, name TEXT, created REAL, retention INTEGER, PRIMARY KEY (region, name))"
+        )
         database.create(
             "CREATE TABLE IF NOT EXISTS log_streams (id INTEGER PRIMARY KEY, region TEXT, "
             "log_group TEXT, name TEXT, created REAL, UNIQUE (region, log_group, name))"
@@ -37,8 +45,17 @@ class LogGroups:
         database.create("CREATE INDEX IF NOT EXISTS events_of_stream ON log_events (stream)")
 
     def restore(self) -> None:
-        """Show the stored streams to moto again."""
+        """Show the stored groups and streams to moto again."""
         forget_instances(LogEvent, LogStream, StoredStream)
+        backends: Any = logs_backends[self._account]
+        for region in backends.regions:
+            backends[region].groups = _Groups(self._database, region, self._clock)
+        for row in self._database.rows("SELECT * FROM log_groups"):
+            make_group: Any = LogGroup  # abstract to a type checker, not to moto
+            group = make_group(self._account, row["region"], row["name"])
+            group.creation_time = _moment(row["created"])
+            group.retention_in_days = row["retention"]
+            backends[row["region"]].groups[row["name"]] = group
         for row in self._database.rows("SELECT * FROM log_streams ORDER BY id"):
             self._show(*row)
 
@@ -59,6 +76,22 @@ class LogGroups:
         (row,) = rows
         return LogWriter(self._show(row["id"], *key, row["created"]), self._clock)
 
+    def messages(
+        self, region: str, group: str, prefix: str, after: int = 0
+    ) -> list[tuple[int, str]]:
+        """Return the events of the streams whose names have a prefix, each with its number.
+
+        They come in the order in which they were put, from the one after number `after` on.
+        """
+        rows = self._database.rows(
+            "SELECT log_events.id, message FROM log_events "
+            "JOIN log_streams ON log_streams.id = stream "
+            "WHERE region = ? AND log_group = ? AND name >= ? AND name < ? AND log_events.id > ? "
+            "ORDER BY log_events.id",
+            (region, group, prefix, f"{prefix}\U0010ffff", after),
+        )
+        return [(row["id"], row["message"]) for row in rows]
+
     def _show(
         self, number: int, region: str, group: str, name: str, created: float
     ) -> StoredStream:
@@ -70,16 +103,91 @@ class LogGroups:
         return shown
 
 
+class _Groups(dict[str, Any]):
+    """moto's table of the groups of a region."""
+
+    def __init__(self, database: Database, region: str, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._database = database
+        self._region = region
+        self._clock = clock
+
+    def __setitem__(self, name: str, group: Any) -> None:
+        created = group.creation_time.replace(tzinfo=UTC).timestamp()
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO log_groups VALUES (?, ?, ?, ?)",
+                (self._region, name, created, group.retention_in_days),
+            )
+        group.streams = _Streams(self._database, group, self._clock)
+        group.database = self._database
+        group.__class__ = _StoredGroup
+        super().__setitem__(name, group)
+
+    def __delitem__(self, name: str) -> None:
+        for stream in list(self[name].streams):
+            del self[name].streams[stream]
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM log_groups WHERE region = ? AND name = ?", (self._region, name)
+            )
+        super().__delitem__(name)
+
+
+class _StoredGroup(LogGroup):
+    """A group of moto's whose retention is stored."""
+
+    database: Database
+
+    def set_retention_policy(self, retention_in_days: str | None) -> None:
+        super().set_retention_policy(retention_in_days)
+        with self.database.transaction() as connection:
+            connection.execute(
+                "UPDATE log_groups SET retention = ? WHERE region = ? AND name = ?",
+                (retention_in_days, self.region, self.name),
+            )
+
+
+class _Streams(dict[str, Any]):
+    """moto's table of the streams of a group; a stream that a client makes becomes a stored one."""
+
+    def __init__(self, database: Database, group: Any, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._database = database
+        self._group = group
+        self._clock = clock
+
+    def __setitem__(self, name: str, stream: Any) -> None:
+        if not isinstance(stream, StoredStream):
+            created = self._clock()
+            with self._database.transaction() as connection:
+                cursor = connection.execute(
+                    "INSERT INTO log_streams (region, log_group, name, created) "
+                    "VALUES (?, ?, ?, ?)",
+                    (self._group.region, self._group.name, name, created),
+                )
+            number = int(cursor.lastrowid or 0)
+            stream = StoredStream(self._group, name, number, created, self._database)
+        super().__setitem__(name, stream)
+
+    def __delitem__(self, name: str) -> None:
+        number = self[name].number
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM log_events WHERE stream = ?", (number,))
+            connection.execute("DELETE FROM log_streams WHERE id = ?", (number,))
+        super().__delitem__(name)
+
+
 class StoredStream(LogStream):
     """A stream of moto's whose events are read from the database when they are asked for."""
 
     def __init__(
         self, group: LogGroup, name: str, number: int, created: float, database: Database
     ) -> None:
-        self._number = number
+        self.number = number
         self._database = database
         super().__init__(group, name)
-        self.creation_time = datetime.fromtimestamp(created, UTC).replace(tzinfo=None)
+        self.creation_time = _moment(created)
         self.last_ingestion_time = self.creation_time
 
     @property
@@ -87,7 +195,7 @@ class StoredStream(LogStream):
         """All events in the order in which they were put."""
         rows = self._database.rows(
             "SELECT timestamp, message FROM log_events WHERE stream = ? ORDER BY id",
-            (self._number,),
+            (self.number,),
         )
         return [LogEvent(row["timestamp"], dict(row)) for row in rows]
 
@@ -100,7 +208,7 @@ class StoredStream(LogStream):
         with self._database.transaction() as connection:
             connection.executemany(
                 "INSERT INTO log_events (stream, timestamp, message) VALUES (?, ?, ?)",
-                [(self._number, event["timestamp"], event["message"]) for event in log_events],
+                [(self.number, event["timestamp"], event["message"]) for event in log_events],
             )
         self.upload_sequence_token += 1
         return f"{self.upload_sequence_token:056d}"
@@ -134,3 +242,7 @@ def _pieces(line: str) -> Iterable[str]:
     # An event holds at least one character, so an empty line is a space.
     text = line or " "
     return (text[start : start + _LONGEST] for start in range(0, len(text), _LONGEST))
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

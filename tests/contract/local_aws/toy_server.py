@@ -10,7 +10,11 @@ from fmrec.local_aws.algorithms import Algorithm, Metric
 
 TOY = str(Path(__file__).with_name("toy_algorithm.py"))
 ALGORITHMS = {
-    "toy": Algorithm(train=(sys.executable, TOY, "train"), serve=(sys.executable, TOY, "serve")),
+    "toy": Algorithm(
+        train=(sys.executable, TOY, "train"),
+        serve=(sys.executable, TOY, "serve"),
+        process=(sys.executable, TOY, "process"),
+    ),
     "built-in-toy": Algorithm(
         train=(sys.executable, TOY, "train"),
         serve=(sys.executable, TOY, "serve"),
