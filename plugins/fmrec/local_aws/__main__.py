@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fmrec.errors import FmrecError
 from fmrec.local_aws.algorithms import IMAGES, Algorithms
+from fmrec.local_aws.image_file import read_images
 from fmrec.local_aws.loopback import is_loopback
 from fmrec.local_aws.server import LocalAws
 
@@ -41,12 +42,15 @@ def main(
     if options.exit_with_parent:
         threading.Thread(target=_wait_for_end_of_input, args=(ending,), daemon=True).start()
     try:
+        if options.images is not None:
+            algorithms = read_images(options.images, algorithms)
         server = LocalAws(
             options.host,
             options.port,
             options.state,
             algorithms=algorithms,
             allow_remote=options.allow_remote,
+            slots=options.jobs,
             stop_grace=stop_grace,
         )
     except FmrecError as error:
@@ -76,6 +80,18 @@ def _parser() -> argparse.ArgumentParser:
         help="folder that keeps S3 objects, jobs, models and logs; made if missing",
     )
     parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="FILE",
+        help="TOML file that gives commands to further image repositories",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_positive,
+        default=2,
+        help="how many jobs run at once; further ones wait (%(default)s)",
+    )
+    parser.add_argument(
         "--allow-remote",
         action="store_true",
         help="listen on an address that other machines reach, and answer under any host name; "
@@ -87,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
         help="end when standard input ends, that is with the process that holds its other side",
     )
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
 
 
 def _wait_for_end_of_input(ending: threading.Event) -> None:

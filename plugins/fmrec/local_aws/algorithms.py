@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from fmrec.local_aws.faults import invalid
 from fmrec.local_aws.json_wire import Document
@@ -21,16 +23,28 @@ class Metric:
     regex: str
 
 
+Use = Literal["train", "serve", "process"]
+_PURPOSES: Mapping[Use, str] = {
+    "train": "training jobs",
+    "serve": "models",
+    "process": "processing jobs",
+}
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """The commands of an image, run with the folder of the job in FMREC_ML_ROOT.
 
-    A `built_in` algorithm brings its own metrics and allows no others, as on AWS. `batch_accept`
-    is what batch transform asks for when the job names no Accept.
+    An image that lacks a command cannot be used for that purpose. `environment` holds the
+    variables that the image sets; those of a request prevail. A `built_in` algorithm brings its own
+    metrics and allows no others, as on AWS. `batch_accept` is what batch transform asks for when
+    the job names no Accept.
     """
 
-    train: tuple[str, ...]
-    serve: tuple[str, ...]
+    train: tuple[str, ...] = ()
+    serve: tuple[str, ...] = ()
+    process: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     built_in: bool = False
     metrics: tuple[Metric, ...] = ()
     batch_accept: str | None = None
@@ -99,6 +113,20 @@ def resolve(image: str, algorithms: Algorithms) -> Algorithm:
     return algorithms[repository]
 
 
+def resolve_for(use: Use, image: str, algorithms: Algorithms) -> Algorithm:
+    """Return the algorithm of an image URI that is to be used so.
+
+    Raises ValidationException when the image is unknown or has no command for that.
+    """
+    algorithm = resolve(image, algorithms)
+    if not getattr(algorithm, use):
+        raise invalid(
+            f"The image {image!r} cannot be used for {_PURPOSES[use]}: it has no command "
+            f"`{use}`. Register one in the file that the local AWS is given with --images."
+        )
+    return algorithm
+
+
 def metrics_of(algorithm: Algorithm, requested: Sequence[Document]) -> tuple[Metric, ...]:
     """Return the metrics to read from a job's log, given its MetricDefinitions."""
     if algorithm.built_in:
@@ -132,6 +160,8 @@ class MetricReader:
                 value = struct.unpack("<f", struct.pack("<f", float(match[1])))[0]
             except (ValueError, OverflowError):
                 continue
+            if not math.isfinite(value):
+                continue  # CloudWatch takes no such metric, and JSON has no such number
             self._last[name] = (value, seconds)
 
     def final(self) -> list[Document]:

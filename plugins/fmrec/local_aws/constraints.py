@@ -21,6 +21,15 @@ _JAVA_CLASSES = {
     r"\p{N}": r"\d",
     r"\p{Z}": r"\s",
     r"\p{Alnum}": "a-zA-Z0-9",
+    # Beyond ASCII every character will do.
+    r"\p{M}": "\u0300-\U0010ffff",
+    r"\p{P}": "!-#%-*,-/:;?@\\[-\\]_{}\u00a0-\U0010ffff",
+    r"\p{S}": "$+<=>^`|~\u00a0-\U0010ffff",
+    # What Java writes as a pair of surrogates.
+    r"\uD800\uDC00-\uDBFF\uDFFF": "\U00010000-\U0010ffff",
+    # An anchor that is repeated, as Java allows, is an anchor.
+    "${1,128}": "",
+    "${1,256}": "",
 }
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fmrec.local_aws.algorithms import resolve
+from fmrec.local_aws.algorithms import resolve_for
 from fmrec.local_aws.constraints import missing
 from fmrec.local_aws.faults import JobFailedError, invalid, unsupported
 from fmrec.local_aws.json_wire import Document
+from fmrec.local_aws.model_packages import container_of
 from fmrec.local_aws.operation import Operation
 from fmrec.local_aws.records import Identity, Listing
 from fmrec.local_aws.s3_sources import parse_uri
+from fmrec.local_aws.variables import check_variables
 from fmrec.local_aws.workplace import Workplace
 
 _REFUSED = (
-    *("ModelDataSource", "AdditionalModelDataSources", "ModelPackageName"),
-    *("InferenceSpecificationName", "MultiModelConfig", "ImageConfig"),
+    *("AdditionalModelDataSources", "AdditionalS3DataSource", "InferenceSpecificationName"),
+    *("MultiModelConfig", "ImageConfig"),
 )
 
 
@@ -50,7 +52,7 @@ class Models:
             document["PrimaryContainer"] = containers[0]
         if "PrimaryContainer" not in document:
             raise missing("primaryContainer")
-        document["PrimaryContainer"] = self._container(document["PrimaryContainer"])
+        document["PrimaryContainer"] = self._container(region, document["PrimaryContainer"])
         now = self._place.now()
         tags = document.pop("Tags", [])
         document.update({"ModelArn": str(identity), "CreationTime": now})
@@ -82,16 +84,22 @@ class Models:
     def _identity(self, region: str, request: Document) -> Identity:
         return self._place.identity("model", region, request["ModelName"])
 
-    def _container(self, given: Document) -> Document:
+    def _container(self, region: str, given: Document) -> Document:
+        container = self._unpacked(region, given)
         for member in _REFUSED:
-            if given.get(member):
+            if container.get(member):
                 raise unsupported(f"{member} of a model's container")
-        if given.get("Mode", "SingleModel") != "SingleModel":
+        if container.get("Mode", "SingleModel") != "SingleModel":
             raise unsupported("Mode MultiModel")
-        if "Image" not in given:
+        if "Image" not in container:
             raise missing("primaryContainer.image")
-        resolve(given["Image"], self._place.algorithms)
-        address = given.get("ModelDataUrl")
+        resolve_for("serve", container["Image"], self._place.algorithms)
+        check_variables(container.get("Environment", {}))
+        address = container.get("ModelDataUrl")
+        if "ModelDataSource" in container:
+            if address is not None:
+                raise invalid("Specify one of ModelDataUrl and ModelDataSource in a container.")
+            address = container["ModelDataUrl"] = _archive(container["ModelDataSource"])
         if address is not None:
             try:
                 bucket, key = parse_uri(address)
@@ -99,4 +107,29 @@ class Models:
                 raise invalid(str(fault).removeprefix("ClientError: ")) from None
             if self._place.s3.find(bucket, key) is None:
                 raise invalid(f"Could not find model data at {address}.")
-        return {"Mode": "SingleModel", "Environment": {}, **given}
+        return {"Mode": "SingleModel", "Environment": {}, **container}
+
+    def _unpacked(self, region: str, given: Document) -> Document:
+        """Return a container; of a model package, with what the package says of it."""
+        if "ModelPackageName" not in given:
+            return dict(given)
+        if {"Image", "ModelDataUrl", "ModelDataSource"} & given.keys():
+            raise invalid(
+                "Specify one of either Image and Model Data URL or ModelPackageName in container "
+                "definition."
+            )
+        packed = container_of(self._place, region, given["ModelPackageName"])
+        variables = {**packed.get("Environment", {}), **given.get("Environment", {})}
+        return {**packed, **given, "Environment": variables}
+
+
+def _archive(source: Document) -> str:
+    """Return the address of a ModelDataSource that is an archive as ModelDataUrl names one."""
+    given = source.get("S3DataSource", {})
+    if (given.get("S3DataType"), given.get("CompressionType")) != ("S3Object", "Gzip"):
+        raise unsupported("a ModelDataSource that is no S3Object with CompressionType Gzip")
+    for member in ("ModelAccessConfig", "HubAccessConfig", "ManifestS3Uri"):
+        if given.get(member):
+            raise unsupported(f"{member} of a ModelDataSource")
+    address: str = given["S3Uri"]
+    return address

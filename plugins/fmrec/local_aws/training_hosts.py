@@ -9,9 +9,9 @@ from pathlib import Path
 
 from fmrec.local_aws.algorithms import Metric, MetricReader, resolve
 from fmrec.local_aws.containers import Container, Lines, environment
+from fmrec.local_aws.hosts import Host
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.records import Identity
-from fmrec.local_aws.training_layout import Host
 from fmrec.local_aws.workplace import Workplace
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -35,17 +35,22 @@ class TrainingHosts:
             "TRAINING_JOB_NAME": identity.name,
             "TRAINING_JOB_ARN": str(identity),
             "AWS_REGION": identity.region,
+            **algorithm.environment,
             **({"FMREC_HOSTS_PORT": str(_free_port())} if len(hosts) > 1 else {}),
             **document.get("Environment", {}),
         }
-        command = [*algorithm.train, *specification.get("ContainerArguments", [])]
+        arguments = specification.get("ContainerArguments", [])
         try:
             for host in hosts:
                 stream = f"{identity.name}/{host.name}-{started}"
                 self._containers.append(
                     Container(
-                        command,
-                        environment(host.folder, place.threads, variables),
+                        [*algorithm.train, *map(host.here, arguments)],
+                        environment(
+                            host.folder,
+                            place.threads,
+                            {name: host.here(value) for name, value in variables.items()},
+                        ),
                         host.folder,
                         place.ledger,
                         self._taking(place, identity.region, stream),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fmrec.local_aws.algorithms import metrics_of, resolve
+from fmrec.local_aws.algorithms import metrics_of, resolve_for
 from fmrec.local_aws.checkpoint_sync import local_path
 from fmrec.local_aws.constraints import missing
 from fmrec.local_aws.faults import invalid, unsupported
@@ -13,6 +13,7 @@ from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.operation import Operation
 from fmrec.local_aws.records import Identity
 from fmrec.local_aws.training_run import TrainingRun
+from fmrec.local_aws.variables import check_variables
 
 _ONE_DAY = 86_400
 _MOST_HOSTS = 16  # they share one machine
@@ -64,6 +65,7 @@ class TrainingJobs(Jobs):
             raise invalid(f"Channel names must be unique within a training job: {names}")
         condition = {"MaxRuntimeInSeconds": _ONE_DAY, **request.get("StoppingCondition", {})}
         _check_spot(condition, spot=request.get("EnableManagedSpotTraining", False))
+        check_variables(request.get("Environment", {}))
         if "CheckpointConfig" in request:
             local_path(request["CheckpointConfig"])
         document: Document = {
@@ -89,7 +91,7 @@ class TrainingJobs(Jobs):
             if given.get(member):
                 raise unsupported(f"{member} of AlgorithmSpecification")
         _check_mode(given["TrainingInputMode"])
-        algorithm = resolve(given["TrainingImage"], self._place.algorithms)
+        algorithm = resolve_for("train", given["TrainingImage"], self._place.algorithms)
         metrics = metrics_of(algorithm, given.get("MetricDefinitions", []))
         specification = {"EnableSageMakerMetricsTimeSeries": False, **given}
         if metrics:

@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
 
+from fmrec.local_aws.hosts import Host
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.records import Identity
 from fmrec.local_aws.s3_sources import download, find, shard
 from fmrec.local_aws.workplace import Workplace
-
-
-@dataclass(frozen=True)
-class Host:
-    """One instance of a job: its name in logs, the address it is reached by, its /opt/ml."""
-
-    name: str
-    address: str
-    folder: Path
-
-
-def hosts_of(document: Document, folder: Path) -> list[Host]:
-    """Return the hosts of a job whose folder this is.
-
-    A host alone is called algo-1, as on AWS. Several must find each other, and no name server knows
-    algo-2 here: their addresses are loopback addresses.
-    """
-    count = document["ResourceConfig"]["InstanceCount"]
-    return [
-        Host(
-            f"algo-{number}",
-            f"127.0.0.{number}" if count > 1 else f"algo-{number}",
-            folder / f"algo-{number}",
-        )
-        for number in range(1, count + 1)
-    ]
 
 
 def lay_out(place: Workplace, identity: Identity, document: Document, hosts: list[Host]) -> None:

@@ -12,13 +12,14 @@ from fmrec.local_aws import training_states
 from fmrec.local_aws.checkpoint_sync import CheckpointSync
 from fmrec.local_aws.fault_plan import CAPACITY, CRASHED, Rule
 from fmrec.local_aws.faults import JobFailedError
+from fmrec.local_aws.hosts import Host, hosts_of
 from fmrec.local_aws.job_run import JobRun
 from fmrec.local_aws.job_runner import JobControl
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.model_archive import pack
 from fmrec.local_aws.s3_sources import join_uri, parse_uri
 from fmrec.local_aws.training_hosts import TrainingHosts
-from fmrec.local_aws.training_layout import Host, hosts_of, lay_out
+from fmrec.local_aws.training_layout import lay_out
 from fmrec.local_aws.training_states import End, StartAgain
 
 _POLL_SECONDS = 0.05
@@ -39,7 +40,7 @@ class TrainingRun(JobRun[End]):
 
     def resumable(self, document: Document) -> bool:
         """Return whether training was over when the former server ended, and its model is here."""
-        hosts = hosts_of(document, self._folder)
+        hosts = self._hosts(document)
         return _ENDED in document and all((host.folder / "model").is_dir() for host in hosts)
 
     def request_stop(self) -> None:
@@ -101,7 +102,7 @@ class TrainingRun(JobRun[End]):
         self._update(training_states.run_hosts)
         self._reach("Downloading")
         self._check_output(document)
-        hosts = hosts_of(document, self._folder)
+        hosts = self._hosts(document)
         lay_out(self._place, self._identity, document, hosts)
         checkpoints = [
             CheckpointSync(document["CheckpointConfig"], host.folder, self._place.s3)
@@ -138,6 +139,9 @@ class TrainingRun(JobRun[End]):
                 self._update(training_states.request_stop)
                 return "MaxWaitTimeExceeded"
         return None
+
+    def _hosts(self, document: Document) -> list[Host]:
+        return hosts_of(document["ResourceConfig"]["InstanceCount"], self._folder)
 
     def _check_output(self, document: Document) -> None:
         address = document["OutputDataConfig"]["S3OutputPath"]
@@ -218,7 +222,7 @@ class TrainingRun(JobRun[End]):
     def _upload(self, document: Document, end: End) -> End:
         self._update(_enter_uploading)
         self._reach("Uploading")
-        hosts = hosts_of(document, self._folder)
+        hosts = self._hosts(document)
         archive = self._folder / "model.tar.gz"
         pack([host.folder / "model" for host in hosts], archive)
         address = self._put(document, archive)
