@@ -8,13 +8,21 @@ built-in has one solver, which cannot be seeded.
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from fmrec.errors import ConfigurationError
+from fmrec.fm.hyperparameter_kinds import (
+    ANY,
+    Kind,
+    check_known,
+    check_required,
+    check_values,
+    integer,
+    number,
+    one_of,
+)
 from fmrec.fm.model import PredictorType
 
 InitMethod = Literal["normal", "uniform", "constant"]
@@ -24,58 +32,11 @@ Solver = Literal["adam", "mcmc", "catalogue"]
 DEFAULT_SEED = 11
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What values a hyperparameter takes: a test, the schema the container prints, and words."""
-
-    valid: Callable[[str], bool]
-    schema: str
-    words: str
-    values: tuple[str, ...] = ()
-
-
-_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-
-
-def _integer(least: int) -> _Kind:
-    pattern = "^([1-9][0-9]*)$" if least else "^(0|[1-9][0-9]*)$"
-    return _Kind(
-        lambda text: re.fullmatch(pattern.strip("^$"), text) is not None,
-        f"{{'oneOf': [{{'pattern': '{pattern}', 'type': 'string'}}, "
-        f"{{'minimum': {least}, 'type': 'integer'}}]}}",
-        f"a whole number, {least} or more",
-    )
-
-
-def _number(*, signed: bool = False, above_zero: bool = False, below_one: bool = False) -> _Kind:
-    def valid(text: str) -> bool:
-        if not _NUMBER.fullmatch(text) or float(text) in (float("inf"), float("-inf")):
-            return False
-        if below_one and float(text) >= 1:
-            return False
-        return signed or (float(text) > 0 if above_zero else float(text) >= 0)
-
-    limit = "" if signed else "'minimum': 0, "
-    words = "a number" if signed else "a number above 0" if above_zero else "a number, 0 or more"
-    words += ", below 1" if below_one else ""
-    schema = (
-        "{'oneOf': [{'pattern': '^[-+]?[0-9]*\\\\.?[0-9]+([eE][-+]?[0-9]+)?$', "
-        f"'type': 'string'}}, {{{limit}'type': 'number'}}]}}"
-    )
-    return _Kind(valid, schema, words)
-
-
-def _one_of(*values: str) -> _Kind:
-    schema = f"{{'enum': {list(values)}}}"
-    return _Kind(lambda text: text in values, schema, " or ".join(values), values)
-
-
-_ANY = _Kind(lambda _: True, "{'type': 'string'}", "a text")
-_COUNT, _NON_NEGATIVE = _integer(1), _number()
-_METHOD, _BOOL = _one_of("normal", "uniform", "constant"), _one_of("true", "false")
+_COUNT, _NON_NEGATIVE = integer(1), number()
+_METHOD, _BOOL = one_of("normal", "uniform", "constant"), one_of("true", "false")
 
 # Name, kind, default as the container's default-conf.json spells it (None: not in it).
-_TABLE: tuple[tuple[str, _Kind, str | None], ...] = (
+_TABLE: tuple[tuple[str, Kind, str | None], ...] = (
     ("epochs", _COUNT, "1"),
     ("mini_batch_size", _COUNT, "1000"),
     ("use_bias", _BOOL, "true"),
@@ -93,39 +54,39 @@ _TABLE: tuple[tuple[str, _Kind, str | None], ...] = (
     ("factors_init_method", _METHOD, "normal"),
     ("factors_init_sigma", _NON_NEGATIVE, "0.001"),
     ("batch_metrics_publish_interval", _COUNT, "500"),
-    ("_data_format", _one_of("record"), "record"),
-    ("_kvstore", _ANY, "auto"),
+    ("_data_format", one_of("record"), "record"),
+    ("_kvstore", ANY, "auto"),
     ("_learning_rate", _NON_NEGATIVE, "1.0"),
-    ("_log_level", _ANY, "info"),
-    ("_num_gpus", _ANY, "auto"),
-    ("_num_kv_servers", _ANY, "auto"),
-    ("_optimizer", _one_of("adam"), "adam"),
-    ("_tuning_objective_metric", _ANY, ""),
-    ("_use_full_symbolic", _ANY, "true"),
+    ("_log_level", ANY, "info"),
+    ("_num_gpus", ANY, "auto"),
+    ("_num_kv_servers", ANY, "auto"),
+    ("_optimizer", one_of("adam"), "adam"),
+    ("_tuning_objective_metric", ANY, ""),
+    ("_use_full_symbolic", ANY, "true"),
     ("_wd", _NON_NEGATIVE, "1.0"),
     ("feature_dim", _COUNT, None),
     ("num_factors", _COUNT, None),
-    ("predictor_type", _one_of("binary_classifier", "regressor"), None),
+    ("predictor_type", one_of("binary_classifier", "regressor"), None),
     ("bias_init_scale", _NON_NEGATIVE, None),
-    ("bias_init_value", _number(signed=True), None),
+    ("bias_init_value", number(signed=True), None),
     ("linear_init_scale", _NON_NEGATIVE, None),
-    ("linear_init_value", _number(signed=True), None),
+    ("linear_init_value", number(signed=True), None),
     ("factors_init_scale", _NON_NEGATIVE, None),
-    ("factors_init_value", _number(signed=True), None),
-    ("clip_gradient", _number(above_zero=True), None),
-    ("eps", _number(above_zero=True), None),
+    ("factors_init_value", number(signed=True), None),
+    ("clip_gradient", number(above_zero=True), None),
+    ("eps", number(above_zero=True), None),
     ("rescale_grad", _NON_NEGATIVE, None),
-    ("_seed", _integer(0), None),
-    ("solver", _one_of("adam", "mcmc", "catalogue"), None),
+    ("_seed", integer(0), None),
+    ("solver", one_of("adam", "mcmc", "catalogue"), None),
 )
 # Solver, name, kind, default.
-_OWN: tuple[tuple[Solver, str, _Kind, str], ...] = (
+_OWN: tuple[tuple[Solver, str, Kind, str], ...] = (
     ("mcmc", "iterations", _COUNT, "150"),
-    ("mcmc", "burn_in", _integer(0), "10"),
+    ("mcmc", "burn_in", integer(0), "10"),
     ("mcmc", "chains", _COUNT, "8"),
     ("mcmc", "samples", _COUNT, "64"),
-    ("catalogue", "dropout", _number(below_one=True), "0.5"),
-    ("catalogue", "als_factors", _integer(0), "64"),
+    ("catalogue", "dropout", number(below_one=True), "0.5"),
+    ("catalogue", "als_factors", integer(0), "64"),
     ("catalogue", "als_weight", _NON_NEGATIVE, "0.25"),
     ("catalogue", "als_sweeps", _COUNT, "16"),
     ("catalogue", "als_regularisation", _NON_NEGATIVE, "0.015"),
@@ -208,9 +169,10 @@ def parse(provided: Mapping[str, object]) -> Hyperparameters:
     Raises ConfigurationError with the text of the built-in container.
     """
     texts = {name: str(value) for name, value in provided.items()}
-    _check_names(texts)
-    for name, text in texts.items():
-        _check_value(name, text)
+    check_known(texts, _KINDS)
+    _check_solver(texts)
+    check_required(texts, REQUIRED)
+    check_values(texts, _KINDS)
     solver = cast(Solver, texts.get("solver", "adam"))
     own = {name: default for each, name, _, default in _OWN if each == solver}
     configuration = {**DEFAULTS, **own, **texts}
@@ -236,17 +198,7 @@ def parse(provided: Mapping[str, object]) -> Hyperparameters:
     )
 
 
-def _check_names(texts: Mapping[str, str]) -> None:
-    unknown = sorted(set(texts) - set(_KINDS))
-    if unknown:
-        listed = ", ".join(map(repr, unknown))
-        verb = "was" if len(unknown) == 1 else "were"
-        near = difflib.get_close_matches(unknown[0], _KINDS, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Known are: {', '.join(_KINDS)}."
-        raise ConfigurationError(
-            f"Additional properties are not allowed ({listed} {verb} unexpected) "
-            f"(caused by ValidationError).{hint}"
-        )
+def _check_solver(texts: Mapping[str, str]) -> None:
     solver = texts.get("solver", "adam")
     foreign = [(owner, name) for owner, name, _, _ in _OWN if owner != solver and name in texts]
     if foreign:
@@ -254,26 +206,6 @@ def _check_names(texts: Mapping[str, str]) -> None:
             f"{foreign[0][1]!r} belongs to solver {foreign[0][0]!r}, but the solver is "
             f"{solver!r} (caused by ValidationError): leave it out, or set solver"
         )
-    missing = [name for name in REQUIRED if name not in texts]
-    if missing:
-        raise ConfigurationError(
-            f"No value(s) were specified for {', '.join(map(repr, missing))} which are required "
-            "hyperparameter(s) (caused by ValidationError)"
-        )
-
-
-def _check_value(name: str, text: str) -> None:
-    kind = _KINDS[name]
-    if kind.valid(text):
-        return
-    keyword, first = "oneOf", f"{text!r} is not valid under any of the given schemas"
-    if kind.values:
-        keyword, first = "enum", f"{text!r} is not one of {list(kind.values)}"
-    raise ConfigurationError(
-        f"{first} (caused by ValidationError)\n\n"
-        f"Failed validating {keyword!r} in schema['properties'][{name!r}]:\n    {kind.schema}\n\n"
-        f"On instance[{name!r}]:\n    {text!r}\n\n{name} must be {kind.words}."
-    )
 
 
 def _group(configuration: Mapping[str, str], group: str, *, used: bool) -> Group:

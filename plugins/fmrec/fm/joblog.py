@@ -12,18 +12,27 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 
-from fmrec.fm.metrics import tag
-
 Clock = Callable[[], float]
+_HIGHER_IS_BETTER = ("accuracy", "binary_classification_accuracy", "binary_f_1.000")
 
 
 class JobLog:
-    """Writes lines to ``stream``, each flushed at once; ``clock`` returns Unix seconds."""
+    """Writes lines to ``stream``, each flushed at once; ``clock`` returns Unix seconds.
 
-    def __init__(self, stream: TextIO, clock: Clock, host: str = "algo-1") -> None:
+    ``algorithm`` is what the built-in container calls itself in its ``#metrics`` lines.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        clock: Clock,
+        host: str = "algo-1",
+        algorithm: str = "factorization-machines",
+    ) -> None:
         self._stream = stream
         self.clock = clock
         self.host = host
+        self._algorithm = algorithm
 
     def line(self, text: str) -> None:
         """Write a line without time stamp."""
@@ -45,9 +54,8 @@ class JobLog:
     def quality(self, values: Mapping[str, float], where: str) -> None:
         """Write metrics; ``where`` is what they were measured on, as ``epoch=0, train``."""
         for name, value in values.items():
-            self.info(
-                f"#quality_metric: host={self.host}, {where} {name} {tag(name)}={float(value)!r}"
-            )
+            tag = "<score>" if name in _HIGHER_IS_BETTER else "<loss>"
+            self.info(f"#quality_metric: host={self.host}, {where} {name} {tag}={float(value)!r}")
 
     def test_score(self, values: Mapping[str, float]) -> None:
         """Write the metrics of the test channel."""
@@ -66,7 +74,7 @@ class JobLog:
             "StartTime": started,
             "EndTime": self.clock(),
             "Dimensions": {
-                "Algorithm": "factorization-machines",
+                "Algorithm": self._algorithm,
                 "Host": self.host,
                 "Operation": "training",
                 **(dimensions or {}),

@@ -96,11 +96,5 @@ def score_for(predictor_type: PredictorType) -> Score:
     return RegressorScore() if predictor_type == "regressor" else ClassifierScore()
 
 
-def tag(metric: str) -> str:
-    """Return how the container marks a metric in its log: as a loss or as a score."""
-    higher_is_better = metric in ("binary_classification_accuracy", "binary_f_1.000")
-    return "<score>" if higher_is_better else "<loss>"
-
-
 def _ratio(total: float, rows: float) -> float:
     return total / rows if rows else math.nan

@@ -1,8 +1,9 @@
-"""MXNet's NDArray dictionary files, which hold the parameters of a built-in FM model.
+"""MXNet's NDArray files, which hold the parameters of built-in models.
 
-A file is ``u64 0x112 | u64 0 | u64 n | n arrays | u64 m | m names``. An array is a magic word,
-a storage type, shapes, a device, an element type, for sparse storage the types and shapes of
-index arrays, then the numbers. Source: MXNet 1.x, src/ndarray/ndarray.cc.
+A file is ``u64 0x112 | u64 0 | u64 n | n arrays | u64 m | m names``; m is n for a dictionary and 0
+for a list. An array is a magic word, a storage type, shapes, a device, an element type, for sparse
+storage the types and shapes of index arrays, then the numbers. Source: MXNet 1.x,
+src/ndarray/ndarray.cc.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ FLOAT32, INT64 = 0, 6
 
 @dataclass(frozen=True)
 class Entry:
-    """One named array. ``rows`` are the stored rows of a row-sparse array, None if dense."""
+    """One array. ``rows`` are the stored rows of a row-sparse array, None if dense.
+
+    The name is empty for an array of a list.
+    """
 
     name: str
     values: npt.NDArray[np.generic]
@@ -42,7 +46,10 @@ class Entry:
 
 
 def dump(entries: list[tuple[str, npt.NDArray[np.float32], bool]]) -> bytes:
-    """Return a file of (name, array, whether to store it row-sparse with all rows)."""
+    """Return a file of (name, array, whether to store it row-sparse with all rows).
+
+    Without any name it is a list.
+    """
     out = [struct.pack("<QQQ", LIST_MAGIC, 0, len(entries))]
     for _, array, row_sparse in entries:
         shape = _pack_shape(array.shape)
@@ -54,9 +61,9 @@ def dump(entries: list[tuple[str, npt.NDArray[np.float32], bool]]) -> bytes:
         out.append(np.ascontiguousarray(array, "<f4").tobytes())
         if row_sparse:
             out.append(np.arange(len(array), dtype="<i8").tobytes())
-    out.append(struct.pack("<Q", len(entries)))
-    for name, _, _ in entries:
-        out.append(struct.pack("<Q", len(name)) + name.encode("ascii"))
+    names = [name for name, _, _ in entries if name]
+    out.append(struct.pack("<Q", len(names)))
+    out += [struct.pack("<Q", len(name)) + name.encode("ascii") for name in names]
     return b"".join(out)
 
 
@@ -68,12 +75,14 @@ def parse(data: bytes) -> list[Entry]:
         cursor.fail(f"begins with 0x{magic:x} instead of 0x{LIST_MAGIC:x}")
     arrays = [_parse_array(cursor) for _ in range(count)]
     (names,) = cursor.take("<Q")
-    if names != count:
+    if names not in (0, count):
         cursor.fail(f"has {names} names for {count} arrays")
     entries = []
     for values, rows, shape in arrays:
-        (length,) = cursor.take("<Q")
-        name = cursor.bytes(length).decode("utf-8", "replace")
+        name = ""
+        if names:
+            (length,) = cursor.take("<Q")
+            name = cursor.bytes(length).decode("utf-8", "replace")
         entries.append(Entry(name, values, rows, shape))
     if cursor.at != len(data):
         cursor.fail(f"{len(data) - cursor.at} bytes follow the last name")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from fmrec.local_aws.built_in import metrics as built_in_metrics
 from fmrec.local_aws.faults import invalid
 from fmrec.local_aws.json_wire import Document
 
@@ -84,6 +85,17 @@ def _factorization_machines_metrics() -> tuple[Metric, ...]:
     )
 
 
+def _built_in(name: str, metrics: tuple[tuple[str, str], ...]) -> Algorithm:
+    command = (sys.executable, "-m", "fmrec.local_aws.built_in", name)
+    return Algorithm(
+        train=(*command, "train"),
+        serve=(*command, "serve"),
+        built_in=True,
+        metrics=tuple(Metric(*each) for each in metrics),
+        batch_accept="application/jsonlines",
+    )
+
+
 IMAGES: Algorithms = MappingProxyType(
     {
         "factorization-machines": Algorithm(
@@ -93,6 +105,8 @@ IMAGES: Algorithms = MappingProxyType(
             metrics=_factorization_machines_metrics(),
             batch_accept="application/jsonlines",
         ),
+        "knn": _built_in("knn", built_in_metrics.KNN),
+        "kmeans": _built_in("kmeans", built_in_metrics.KMEANS),
         "fmrec-fm": Algorithm(  # the project's own image
             train=(sys.executable, "-m", "fmrec.fm", "train"),
             serve=(sys.executable, "-m", "fmrec.fm", "serve"),
