@@ -98,7 +98,7 @@ def test_an_image_is_known_by_its_repository(image):
     assert resolve(image, IMAGES) is FM
 
 
-@pytest.mark.parametrize("image", ["factorization-machines-2:1", "knn:1", "", "x/y:z"])
+@pytest.mark.parametrize("image", ["factorization-machines-2:1", "pca:1", "", "x/y:z"])
 def test_an_unknown_image(image):
     with pytest.raises(ApiError, match="Known image repositories: factorization-machines"):
         resolve(image, IMAGES)
