@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from fmrec.local_aws.durable_s3 import DurableS3
 from fmrec.local_aws.faults import ApiError
+from fmrec.local_aws.invocations import Runtime
 from fmrec.local_aws.json_wire import JsonWire
 from fmrec.local_aws.operation import Operation
 
@@ -22,16 +23,27 @@ _TARGET = "SageMaker."
 _DEFAULT_REGION = "us-east-1"
 # Authorization: AWS4-HMAC-SHA256 Credential=KEY/20261120/us-east-1/sagemaker/aws4_request, …
 _SCOPE = re.compile(r"Credential=[^,]*/\d{8}/(?P<region>[^/,]+)/(?P<service>[^/,]+)/aws4_request")
-_INVOCATION = re.compile(r"/endpoints/[^/]+/(async-)?invocations")
+_INVOCATION = re.compile(r"/endpoints/(?P<name>[^/]+)/(?P<kind>[a-z-]+)")
+_INVOCATIONS = {
+    "invocations": "InvokeEndpoint",
+    "async-invocations": "InvokeEndpointAsync",
+    "invocations-response-stream": "InvokeEndpointWithResponseStream",
+}
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
 class Front:
     """The WSGI application of the server. Credentials are not checked, only read for the region."""
 
-    def __init__(self, operations: Mapping[str, Operation], s3: DurableS3) -> None:
+    def __init__(
+        self,
+        operations: Mapping[str, Operation],
+        s3: DurableS3,
+        runtime: Runtime | None = None,
+    ) -> None:
         self._operations = operations
         self._s3 = s3
+        self._runtime = runtime
         self._wire = JsonWire("sagemaker")
         self._moto = DomainDispatcherApplication(create_backend_app)
 
@@ -54,8 +66,9 @@ class Front:
 
     def _sagemaker(self, request: Request, target: str, region: str) -> Response:
         try:
-            if _INVOCATION.fullmatch(request.path):
-                raise _not_implemented("SageMaker Runtime", "InvokeEndpoint", self._operations)
+            invocation = _INVOCATION.fullmatch(request.path)
+            if invocation and invocation["kind"] in _INVOCATIONS:
+                return self._invoke(region, invocation, request)
             if not target.startswith(_TARGET):
                 place = f"{request.method} {request.path}"
                 raise _not_implemented("SageMaker", place, self._operations)
@@ -68,6 +81,12 @@ class Front:
                 ApiError("InternalFailure", "The local AWS failed; see its log.", 500)
             )
         return _json(body, 200, {})
+
+    def _invoke(self, region: str, invocation: re.Match[str], request: Request) -> Response:
+        operation = _INVOCATIONS[invocation["kind"]]
+        if self._runtime is None or operation != "InvokeEndpoint":
+            raise _not_implemented("SageMaker Runtime", operation, self._operations)
+        return self._runtime.invoke(region, invocation["name"], request)
 
     def _refused(self, error: ApiError) -> Response:
         return _json(self._wire.fault(error), error.status, {"x-amzn-ErrorType": error.code})

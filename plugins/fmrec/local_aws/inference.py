@@ -90,13 +90,13 @@ class ServingContainer:
         )
         self._container = Container(command, variables, folder, ledger, lines)
 
-    def wait_until_healthy(self, control: JobControl) -> bool:
+    def wait_until_healthy(self, control: JobControl, within: float = _START_SECONDS) -> bool:
         """Wait for the first ping that succeeds; return False when the job is stopped meanwhile.
 
-        Raises JobFailedError when the container ends or does not become healthy in time.
+        Raises JobFailedError when the container ends or is not healthy `within` so many seconds.
         """
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._answers_ping():
+        deadline = time.monotonic() + within
+        while not self.answers_ping():
             control.check_closing()
             if control.stop.is_set():
                 return False
@@ -106,19 +106,20 @@ class ServingContainer:
             time.sleep(_POLL_SECONDS)
         return True
 
+    def exit_code(self) -> int | None:
+        """Return the container's exit code, negative for a signal, or None while it runs."""
+        return self._container.exit_code()
+
     def check_running(self) -> None:
         """Raise JobFailedError when the container has ended."""
-        code = self._container.exit_code()
+        code = self.exit_code()
         if code is not None:
             raise JobFailedError(
                 f"AlgorithmError: The serving container ended with exit code {code}"
             )
 
-    def close(self) -> None:
-        """End the container and everything it started."""
-        self._container.close()
-
-    def _answers_ping(self) -> bool:
+    def answers_ping(self) -> bool:
+        """Return whether the container answers /ping with 200, within two seconds."""
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.port, timeout=_PING_TIMEOUT_SECONDS
         )
@@ -129,6 +130,10 @@ class ServingContainer:
             return False
         finally:
             connection.close()
+
+    def close(self) -> None:
+        """End the container and everything it started."""
+        self._container.close()
 
 
 def _free_port() -> int:

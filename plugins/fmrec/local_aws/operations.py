@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from fmrec.local_aws.endpoint_configs import EndpointConfigs
+from fmrec.local_aws.endpoint_fleet import Fleet
+from fmrec.local_aws.endpoints import Endpoints
+from fmrec.local_aws.model_package_groups import ModelPackageGroups
+from fmrec.local_aws.model_packages import ModelPackages
 from fmrec.local_aws.models import Models
 from fmrec.local_aws.operation import Operation
+from fmrec.local_aws.processing_jobs import ProcessingJobs
 from fmrec.local_aws.tags import Tags
 from fmrec.local_aws.training_jobs import TrainingJobs
 from fmrec.local_aws.transform_jobs import TransformJobs
+from fmrec.local_aws.tuning_jobs import TuningJobs
 from fmrec.local_aws.workplace import Workplace
 
 
@@ -24,13 +31,20 @@ class Resource(Protocol):
 
 
 class Resources:
-    """Every kind of resource that the local AWS knows."""
+    """Every kind of resource that the local AWS knows. `fleet` runs the endpoints' servers."""
 
     def __init__(self, place: Workplace) -> None:
+        self.fleet = Fleet(place)
         self._resources: tuple[Resource, ...] = (
             TrainingJobs(place),
+            TuningJobs(place),
             Models(place),
             TransformJobs(place),
+            ProcessingJobs(place),
+            ModelPackageGroups(place),
+            ModelPackages(place),
+            EndpointConfigs(place),
+            Endpoints(place, self.fleet),
             Tags(place),
         )
 

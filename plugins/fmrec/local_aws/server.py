@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from moto.iam.models import iam_backends
-from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 
 from fmrec.errors import ConfigurationError
@@ -24,7 +23,9 @@ from fmrec.local_aws.database import Database
 from fmrec.local_aws.durable_s3 import DurableS3
 from fmrec.local_aws.fault_plan import FaultPlan
 from fmrec.local_aws.front import Front
+from fmrec.local_aws.invocations import Runtime
 from fmrec.local_aws.job_runner import JobRunner
+from fmrec.local_aws.keep_alive import KeepAliveHandler
 from fmrec.local_aws.log_groups import LogGroups
 from fmrec.local_aws.loopback import LoopbackOnly
 from fmrec.local_aws.mishaps import Mishaps
@@ -91,14 +92,15 @@ class LocalAws:
             threads=max(1, (os.cpu_count() or 1) // slots),
         )
         self._resources = Resources(self._place)
-        front = Front(self._resources.table(), self._place.s3)
+        runtime = Runtime(self._resources.fleet, ACCOUNT, clock)
+        front = Front(self._resources.table(), self._place.s3, runtime)
         with _listen(host, port) as listening:
             self._server = make_server(
                 host,
                 port,
                 LoopbackOnly(Mishaps(front, self._place.faults), any_host=allow_remote),
                 threaded=True,
-                request_handler=_Handler,
+                request_handler=KeepAliveHandler,
                 fd=listening.fileno(),
             )
         self._restore()
@@ -118,7 +120,9 @@ class LocalAws:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        KeepAliveHandler.connections.take_no_more()
         self._place.runner.close()
+        self._resources.fleet.close()
         self._watch.close()
         for database in self._databases:
             database.close()
@@ -132,13 +136,6 @@ class LocalAws:
         self._place.logs.restore()
         _create_role()
         self._resources.recover()
-
-
-class _Handler(MotoRequestHandler):
-    """Without a line on stderr for every request."""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        del code, size
 
 
 def _listen(host: str, port: int) -> socket.socket:

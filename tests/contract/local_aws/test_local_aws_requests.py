@@ -184,9 +184,11 @@ def test_operations_that_are_not_implemented_say_so(server, sagemaker):
     status, answer = post(server.url, "SageMaker.Teleport", b"{}")
     assert (status, answer["__type"]) == (400, "UnknownOperationException")
     runtime = server.client("sagemaker-runtime")
-    code, message = refusal(runtime.invoke_endpoint, EndpointName="e", Body=b"x")
+    code, message = refusal(
+        runtime.invoke_endpoint_async, EndpointName="e", InputLocation="s3://b/k"
+    )
     assert code == "NotImplementedException"
-    assert "InvokeEndpoint" in message
+    assert "InvokeEndpointAsync" in message
     # Other services that sign as SageMaker are not moto's to fake either.
     metrics = server.client("sagemaker-metrics")
     code, _ = refusal(
