@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 from moto.s3.models import s3_backends
 
@@ -44,7 +46,7 @@ def test_a_full_disk_leaves_what_was_there(storage, files, moto, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "keep", full)
+        patch.setattr(files, "place", full)
         for key in ("key", "another"):
             with pytest.raises(OSError, match="No space"):
                 put(storage, moto, key, b"new")
@@ -53,6 +55,42 @@ def test_a_full_disk_leaves_what_was_there(storage, files, moto, monkeypatch):
     assert [item.key for item in storage.under("bucket", "")] == ["key"]
     put(storage, moto, "key", b"newer")
     assert storage.find("bucket", "key").path.read_bytes() == b"newer"
+
+
+def test_an_index_that_refuses_leaves_every_version(storage, files, moto, monkeypatch):
+    moto.put_bucket_versioning("bucket", "Enabled")
+    for content in (b"1", b"2"):
+        put(storage, moto, "key", content)
+    storage.settled(lambda: moto.delete_object("bucket", "key") and None)
+    before = [item.version_id for item in moto.get_bucket("bucket").keys.getlist("key")]
+
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "record", full)
+        with pytest.raises(OSError, match="disk is full"):
+            put(storage, moto, "key", b"3")
+    kept = moto.get_bucket("bucket").keys.getlist("key")
+    assert [item.version_id for item in kept] == before
+    assert [item.value for item in kept[:2]] == [b"1", b"2"]
+    put(storage, moto, "key", b"4")
+    assert storage.find("bucket", "key").path.read_bytes() == b"4"
+
+
+def test_a_part_that_finds_no_room_is_not_there(storage, files, moto, monkeypatch):
+    upload = moto.create_multipart_upload("bucket", "key", {}, "STANDARD", {}, None, None, None)
+    storage.settled(lambda: moto.upload_part("bucket", upload.id, 1, b"one") and None)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fmrec.local_aws.unfinished_uploads.flush", full)
+        with pytest.raises(OSError, match="No space"):
+            storage.settled(lambda: moto.upload_part("bucket", upload.id, 2, b"two") and None)
+    assert [part.name for part in moto.list_parts("bucket", upload.id)] == [1]
+    assert list((files.folder / ".incoming").iterdir()) == []
 
 
 def test_a_reader_in_mid_request_is_not_disturbed(storage, moto):

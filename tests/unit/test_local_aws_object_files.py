@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fmrec.errors import ConfigurationError
 from fmrec.local_aws.database import Database
-from fmrec.local_aws.object_files import Attributes, ObjectFiles, StoredBucket
+from fmrec.local_aws.object_files import Attributes, Deletion, ObjectFiles, StoredBucket
 
 WHEN = Attributes(etag="e", modified=1.5, metadata={"content-type": "text/plain"})
 
@@ -108,6 +110,38 @@ def test_any_keys_in_any_order_behave_like_a_dictionary(files, tmp_path, changes
     assert in_order == sorted(expected, key=str.encode)
     below = [item.key for item in files.under("bucket", "a")]
     assert below == [key for key in in_order if key.startswith("a")]
+
+
+def placed(files: ObjectFiles, content: bytes, version: str):
+    filled = files.incoming()
+    filled.write_bytes(content)
+    return files.place("bucket", "key", filled, replace(WHEN, version=version))
+
+
+def test_the_index_knows_versions_and_no_others_stay(files, tmp_path):
+    one, two = placed(files, b"1", "v1"), placed(files, b"2", "v2")
+    marker = Deletion("v3", 2.5)
+    files.record("bucket", "key", [one, two])
+    assert files.find("bucket", "key") == two
+    files.record("bucket", "key", [one, two, marker])
+    assert files.find("bucket", "key") is None
+    assert files.under("bucket", "") == []
+    assert files.former("bucket") == {"key": [one, two, marker]}
+    assert files.versions("bucket", "key") == [one, two, marker]
+    files.sweep()
+    assert (one.path.read_bytes(), two.path.read_bytes()) == (b"1", b"2")
+    files.record("bucket", "key", [two])
+    assert not one.path.exists()
+    assert files.versions("bucket", "key") == [two]
+    put(files, "key", b"3")
+    assert not two.path.exists()
+    assert read(files, "key") == b"3"
+
+
+def test_prefixes_with_a_nul(files):
+    for key in ("a\0b", "a\0c", "a"):
+        put(files, key, b"x")
+    assert [item.key for item in files.under("bucket", "a\0")] == ["a\0b", "a\0c"]
 
 
 def test_a_state_folder_of_another_version_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fmrec.errors import FormatError
 from fmrec.local_aws.payloads import PayloadTooLargeError, assembled, payloads
+from fmrec.local_aws.tfrecord import masked_crc
 
 MAGIC = b"\x0a\x23\xd7\xce"
 
@@ -33,6 +34,25 @@ frames = st.lists(
 lines = st.lists(st.binary(max_size=30).map(lambda text: text.replace(b"\n", b"") + b"\n"))
 
 
+def crc32c(data: bytes) -> int:
+    """Return the CRC-32C bit by bit, independently of the table under test."""
+    crc = 0xFFFFFFFF
+    for bit in range(len(data) * 8):
+        crc ^= data[bit // 8] >> bit % 8 & 1
+        crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def masked(data: bytes) -> bytes:
+    crc = crc32c(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32)
+
+
+def tfrecord(payload: bytes) -> bytes:
+    length = struct.pack("<Q", len(payload))
+    return length + masked(length) + payload + masked(payload)
+
+
 def smallest_limit(records: list[bytes]) -> int:
     return max(map(len, records), default=1)
 
@@ -52,9 +72,38 @@ def test_any_limit_keeps_every_record_in_order(records, spare):
             size += len(next(remaining))
         assert size == len(payload)
         if following is not None:
-            (first, *_) = cut(following, "RecordIO", "SingleRecord", limit)
-            assert len(payload) + len(first) > limit
-    assert cut(data, "RecordIO", "SingleRecord", limit) == records
+            (body, *_) = cut(following, "RecordIO", "SingleRecord", limit)
+            assert len(payload) + len(frame(body)) > limit
+    # One at a time, a record comes without its framing.
+    assert [frame(body) for body in cut(data, "RecordIO", "SingleRecord", limit)] == records
+
+
+def test_the_checksum_is_the_known_one():
+    assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C
+    # The length of TensorFlow's own example of a record: 24 bytes.
+    assert struct.pack("<I", masked_crc(struct.pack("<Q", 24))) == bytes.fromhex("a37f4b22")
+
+
+@given(st.lists(st.binary(max_size=40), max_size=25), st.integers(0, 200))
+def test_tfrecords(contents, spare):
+    records = [tfrecord(content) for content in contents]
+    data = b"".join(records)
+    limit = smallest_limit(records) + spare
+    packed = cut(data, "TFRecord", "MultiRecord", limit)
+    assert b"".join(packed) == data
+    assert all(0 < len(payload) <= limit for payload in packed)
+    assert cut(data, "TFRecord", "SingleRecord", limit) == contents
+
+
+def test_damaged_tfrecords_name_the_record():
+    whole = tfrecord(b"abcd")
+    for junk in (b"\1" + whole[1:], whole[:-1], whole[:5], b"x" * 30):
+        with pytest.raises(FormatError, match=r"part: record 2 .*not TFRecord"):
+            cut(whole * 2 + junk, "TFRecord", "MultiRecord", 1000)
+    # A length that its checksum confirms and no object can have.
+    length = struct.pack("<Q", 1 << 62)
+    with pytest.raises(PayloadTooLargeError, match="a record is larger"):
+        cut(length + masked(length) + b"x" * 100, "TFRecord", "MultiRecord", 50)
 
 
 @given(lines, st.binary(max_size=10), st.integers(0, 100))

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from fmrec.local_aws.faults import ApiError, invalid
 
+# A request of megabytes can break the model a hundred thousand times.
+_MOST_TOLD = 50
 # The model's patterns are Java's. Python's re has no Unicode categories.
 _JAVA_CLASSES = {
     r"\p{L}": r"\w",
@@ -48,7 +51,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 
 def check(parameters: object, shape: StructureShape) -> None:
     """Raise the ValidationException of AWS naming every member that breaks the model."""
-    found = list(_violations(parameters, shape, ""))
+    found = list(islice(_violations(parameters, shape, ""), _MOST_TOLD))
     if not found:
         return
     noun = "error" if len(found) == 1 else "errors"

@@ -1,40 +1,46 @@
 """moto's S3, made durable: what a request changed is on disk before the request is answered.
 
-moto keeps an object's bytes in a spooled temporary file inside its key object. Here the key stores
-of its buckets note which keys a request touched; after the request those keys are written to
-`ObjectFiles`, and the spooled file gives way to a reader of the stored one. So memory and open
-files stay flat in the number of objects, and the bytes lie on the disk once.
+moto keeps an object's bytes in a spooled temporary file inside its key object. Here the tables of
+its backend note what a request touches; after the request that is written to disk, and the spooled
+file gives way to a reader of the stored one. So memory and open files stay flat in the number of
+objects, and the bytes lie on the disk once.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import io
 import mimetypes
+import sqlite3
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, FakeMultipart, s3_backends
-from moto.s3.utils import _VersionedKeyStore
+from requests.structures import CaseInsensitiveDict
 
+from fmrec.local_aws.bucket_settings import BucketSettings, decode, encode
 from fmrec.local_aws.moto_memory import forget_instances
-from fmrec.local_aws.object_files import Attributes, ObjectFiles, StoredBucket, StoredObject
+from fmrec.local_aws.moto_s3_stores import Buckets, Tags
+from fmrec.local_aws.object_files import (
+    Attributes,
+    Deletion,
+    ObjectFiles,
+    StoredBucket,
+    StoredObject,
+)
+from fmrec.local_aws.s3_changes import Changes
+from fmrec.local_aws.stored_bytes import StoredBytes
+from fmrec.local_aws.unfinished_uploads import Part, UnfinishedUploads, Upload
 
 _BLOCK = 1 << 20
 Response = TypeVar("Response")
-
-
-@dataclass
-class _Changed:
-    """What a request touched, in order: buckets, and keys as (bucket, key)."""
-
-    buckets: dict[str, None] = field(default_factory=dict)
-    keys: dict[tuple[str, str], None] = field(default_factory=dict)
 
 
 class DurableS3:
@@ -42,25 +48,34 @@ class DurableS3:
 
     def __init__(self, account: str, files: ObjectFiles) -> None:
         self._files = files
+        self._settings = BucketSettings(files.database)
+        self._uploads = UnfinishedUploads(files.folder, files.database)
         self._backend: Any = s3_backends[account]["aws"]
         self._account = account
-        self._request = threading.local()
+        self._changes = Changes()
         # Two rows of locks, always taken first row first, so that no two threads wait crosswise.
         self._turns = tuple(threading.Lock() for _ in range(64))
         self._writing = tuple(threading.RLock() for _ in range(64))
 
     def restore(self) -> None:
-        """Put the stored buckets and objects back into moto, without reading their bytes."""
-        forget_instances(FakeKey, FakeMultipart)
-        self._files.sweep()
-        self._backend.buckets = _Buckets(self)
+        """Put what is stored back into moto, without reading the bytes of objects."""
+        forget_instances(FakeKey, FakeMultipart, FakeDeleteMarker)
+        self._files.sweep(self._uploads.files())
+        self._backend.buckets = Buckets(self._changes)
+        self._backend.tagger = Tags(self._changes)
         for stored in self._files.buckets():
             make_bucket: Any = FakeBucket  # abstract to a type checker, not to moto
             bucket = make_bucket(stored.name, self._account, stored.region)
             bucket.creation_date = datetime.fromtimestamp(stored.created, UTC)
-            self._backend.buckets[stored.name] = bucket
+            self._backend.buckets.restore(stored.name, bucket)
+            self._tag(bucket.arn, self._settings.load(bucket))
+            versions = self._files.former(stored.name)
             for item in self._files.under(stored.name, ""):
-                self._install(bucket, item)
+                versions.setdefault(item.key, []).append(item)
+            for name, kept in versions.items():
+                bucket.keys.setlist(name, self._in_memory(name, kept))
+            for upload, parts in self._uploads.of_bucket(stored.name):
+                self._resume(bucket, upload, parts)
 
     def take_turn(self, place: str) -> AbstractContextManager[Any]:
         """Return a lock that requests to one place share: moto checks conditions, then writes."""
@@ -71,15 +86,17 @@ class DurableS3:
 
         Raises OSError when the disk refuses; the objects are then what they were before.
         """
-        changed = self._request.changed = _Changed()
-        try:
+        with self._changes.collected() as changed:
             response = respond()
-        finally:
-            del self._request.changed
-        for name in changed.buckets:
-            self._settle_bucket(name)
-        for bucket, key in changed.keys:
-            self._settle(bucket, key)
+        with _sqlite_refusals_told():
+            for name in changed.buckets:
+                self._settle_bucket(name)
+            for bucket, key in changed.keys:
+                self._settle(bucket, key)
+            for bucket, upload, number in changed.parts:
+                self._settle_part(bucket, upload, number)
+            for bucket, upload in changed.uploads:
+                self._settle_upload(bucket, upload)
         return response
 
     def bucket_exists(self, bucket: str) -> bool:
@@ -97,7 +114,7 @@ class DurableS3:
     def put(self, bucket: str, key: str, source: Path, now: float) -> None:
         """Store a file as an object, all or nothing, in memory that does not grow with it.
 
-        Raises FileNotFoundError when there is no such bucket.
+        Raises FileNotFoundError when S3 has no place for it: no such bucket, or no such key.
         """
         filled = self._files.incoming()
         digest = hashlib.md5(usedforsecurity=False)
@@ -106,23 +123,26 @@ class DurableS3:
                 digest.update(block)
                 writer.write(block)
         content_type = mimetypes.guess_type(key)[0] or "binary/octet-stream"
-        attributes = Attributes(digest.hexdigest(), now, {"content-type": content_type})
         with self._write_turn(bucket, key):
             holder = self._backend.buckets.get(bucket)
             if holder is None:
                 filled.unlink()
                 raise FileNotFoundError(f"There is no bucket {bucket!r}.")
-            self._install(holder, self._files.keep(bucket, key, filled, attributes))
-
-    def note_key(self, bucket: str, key: str) -> None:
-        """Note that this thread's request, if it is in one, touched a key."""
-        if changed := getattr(self._request, "changed", None):
-            changed.keys[bucket, key] = None
-
-    def note_bucket(self, bucket: str) -> None:
-        """Note that this thread's request, if it is in one, created or deleted a bucket."""
-        if changed := getattr(self._request, "changed", None):
-            changed.buckets[bucket] = None
+            attributes = Attributes(
+                digest.hexdigest(),
+                now,
+                {"content-type": content_type},
+                version=str(uuid.uuid4()) if holder.is_versioned else "null",
+            )
+            stored = self._files.place(bucket, key, filled, attributes)
+            earlier = holder.keys.getlist(key, []) if holder.is_versioned else []
+            try:
+                holder.keys.setlist(key, [*earlier, *self._in_memory(key, [stored])])
+            except S3ClientError as error:
+                stored.path.unlink()
+                raise FileNotFoundError(f"s3://{bucket}/{key}: {error.message}.") from None
+            with _sqlite_refusals_told():
+                self._settle(bucket, key)
 
     def _write_turn(self, bucket: str, key: str) -> AbstractContextManager[Any]:
         return self._writing[hash((bucket, key)) % len(self._writing)]
@@ -130,51 +150,136 @@ class DurableS3:
     def _settle_bucket(self, name: str) -> None:
         bucket = self._backend.buckets.get(name)
         if bucket is None:
+            for upload, _ in self._uploads.of_bucket(name):
+                self._uploads.end(upload.name)
+            self._settings.delete(name)
             self._files.delete_bucket(name)
-        else:
-            created = bucket.creation_date.timestamp()
-            self._files.create_bucket(StoredBucket(name, bucket.region_name, created))
+            return
+        created = bucket.creation_date.timestamp()
+        self._files.create_bucket(StoredBucket(name, bucket.region_name, created))
+        self._settings.save(bucket, self._backend.tagger.get_tag_dict_for_resource(bucket.arn))
 
     def _settle(self, bucket: str, name: str) -> None:
+        """Make the versions of a key on disk what they are in memory."""
         with self._write_turn(bucket, name):
             holder = self._backend.buckets.get(bucket)
             if holder is None:
                 return  # deleted with its bucket
-            key = holder.keys.get(name)
-            if key is None or isinstance(key, FakeDeleteMarker):
-                self._files.forget(bucket, name)
-                return
-            attributes = self._attributes(key)
-            stored = self._files.find(bucket, name)
-            if stored and getattr(key._value_buffer, "path", None) == stored.path:
-                self._files.describe(bucket, name, attributes)
-                return
             try:
-                self._write(key, bucket, name, attributes)
-            except OSError:
+                versions = [
+                    Deletion(item.version_id, _seconds(item.last_modified))
+                    if isinstance(item, FakeDeleteMarker)
+                    else self._on_disk(item, bucket)
+                    for item in holder.keys.getlist(name, [])
+                ]
+                self._files.record(bucket, name, versions)
+            except (OSError, sqlite3.Error):
                 self._put_back(holder, name)
                 raise
 
-    def _write(self, key: Any, bucket: str, name: str, attributes: Attributes) -> None:
+    def _settle_part(self, bucket: str, name: str, number: int) -> None:
+        with self._write_turn(bucket, name):
+            holder = self._backend.buckets.get(bucket)
+            upload = holder and holder.multiparts.get(name)
+            part = upload and upload.parts.get(number)
+            if not part or isinstance(part._value_buffer, StoredBytes):
+                return
+            etag, modified = part.etag.strip('"'), _seconds(part.last_modified)
+            try:
+                kept = self._uploads.keep(name, number, self._spilled(part), etag, modified)
+            except (OSError, sqlite3.Error):
+                upload.parts.pop(number).dispose()
+                upload.partlist.remove(number)
+                raise
+            self._swap(part, kept.path, kept.size, etag)
+
+    def _settle_upload(self, bucket: str, name: str) -> None:
+        holder = self._backend.buckets.get(bucket)
+        upload = holder and holder.multiparts.get(name)
+        if not upload:
+            self._uploads.end(name)
+            return
+        self._uploads.begin(
+            Upload(
+                bucket,
+                name,
+                upload.key_name,
+                upload.region_name,
+                dict(upload.metadata),
+                upload.storage,
+                upload.tags,
+                encode(upload.acl),
+                upload.sse_encryption,
+                upload.kms_key_id,
+            )
+        )
+
+    def _resume(self, bucket: Any, stored: Upload, parts: Iterable[Part]) -> None:
+        """Give a bucket of moto an upload that a former server did not see the end of."""
+        upload = FakeMultipart(
+            stored.key,
+            CaseInsensitiveDict(stored.metadata),
+            self._account,
+            stored.region,
+            stored.storage,
+            stored.tags,
+            decode(stored.acl),
+            stored.encryption,
+            stored.kms_key_id,
+        )
+        upload.id = stored.name
+        bucket.multiparts[stored.name] = upload
+        for item in parts:
+            part = upload.set_part(item.number, b"")
+            part.last_modified = _moment(item.modified)
+            self._swap(part, item.path, item.size, item.etag)
+
+    def _on_disk(self, key: Any, bucket: str) -> StoredObject:
+        """Return a version as it is stored, once it is."""
+        attributes = self._attributes(key)
+        held = key._value_buffer
+        if isinstance(held, StoredBytes):
+            return StoredObject(bucket, key.name, held.path, held.size, attributes)
+        stored = self._files.place(bucket, key.name, self._spilled(key), attributes)
+        self._swap(key, stored.path, stored.size, attributes.etag)
+        return stored
+
+    def _spilled(self, key: Any) -> Path:
+        """Write the bytes that moto holds of a key or a part to a new file."""
         filled = self._files.incoming()
         try:
             with key.lock, filled.open("wb") as writer:
                 key._value_buffer.seek(0)
                 while block := key._value_buffer.read(_BLOCK):
                     writer.write(block)
-            stored = self._files.keep(bucket, name, filled, attributes)
-        finally:
+        except OSError:
             filled.unlink(missing_ok=True)
-        self._swap(key, stored)
+            raise
+        return filled
 
     def _put_back(self, bucket: Any, name: str) -> None:
-        bucket.keys.pop(name)
-        former = self._files.find(bucket.name, name)
-        if former is not None:
-            self._install(bucket, former)
+        """Make the versions of a key in memory what they are on disk."""
+        versions = self._files.versions(bucket.name, name)
+        if versions:
+            bucket.keys.setlist(name, self._in_memory(name, versions))
+        elif name in bucket.keys:
+            bucket.keys.pop(name)
 
-    def _install(self, bucket: Any, item: StoredObject) -> None:
-        """Give a bucket of moto the key object of a stored object."""
+    def _in_memory(self, name: str, versions: Iterable[StoredObject | Deletion]) -> list[Any]:
+        """Return the objects that moto would have made of the versions of a key."""
+        made: list[Any] = []
+        for item in versions:
+            if isinstance(item, StoredObject):
+                made.append(self._key(item))
+                continue
+            before: Any = made[-1] if made else SimpleNamespace(name=name)
+            marker = FakeDeleteMarker(before)
+            marker.last_modified = _moment(item.modified)
+            marker._version_id = item.version
+            made.append(marker)
+        return made
+
+    def _key(self, item: StoredObject) -> Any:
         attributes = item.attributes
         key: Any = FakeKey(
             item.key,
@@ -183,9 +288,9 @@ class DurableS3:
             region_name=self._backend.region_name,
             storage=attributes.storage_class,
             etag=attributes.etag,
-            is_versioned=bucket.is_versioned,
-            version_id="null",
-            bucket_name=bucket.name,
+            is_versioned=attributes.version != "null",
+            version_id=attributes.version,
+            bucket_name=item.bucket,
             encryption=attributes.encryption,
             kms_key_id=attributes.kms_key_id,
             checksum_value=attributes.checksum_value,
@@ -193,29 +298,32 @@ class DurableS3:
             checksum_parts=attributes.checksum_parts,
         )
         key.checksum_algorithm = attributes.checksum_algorithm
-        key.last_modified = datetime.fromtimestamp(attributes.modified, UTC).replace(tzinfo=None)
+        key.last_modified = _moment(attributes.modified)
         key.set_metadata(dict(attributes.metadata))
-        self._swap(key, item)
-        tags = [{"Key": name, "Value": value} for name, value in attributes.tags.items()]
-        if tags:
-            self._backend.tagger.tag_resource(key.arn, tags)
-        kept = bucket.keys.getlist(item.key, []) if bucket.is_versioned else []
-        bucket.keys.setlist(item.key, [*kept, key])
+        self._swap(key, item.path, item.size, attributes.etag)
+        self._tag(key.arn, attributes.tags)
+        return key
 
-    def _swap(self, key: Any, stored: StoredObject) -> None:
+    def _swap(self, key: Any, path: Path, size: int, etag: str) -> None:
+        """Let a key or a part read its bytes from a file."""
         with key.lock:
-            spooled, key._value_buffer = key._value_buffer, StoredBytes(self._files, stored)
-            key.contentsize = stored.size
-            key._etag = stored.attributes.etag
+            spooled, key._value_buffer = key._value_buffer, StoredBytes(self._files, path, size)
+            key.contentsize = size
+            key._etag = etag
         spooled.close()
         if key.multipart is not None:
             key.multipart.dispose()  # the parts, a second copy of the bytes
             key.multipart = None
 
+    def _tag(self, arn: str, tags: dict[str, str]) -> None:
+        self._backend.tagger.tag_resource(
+            arn, [{"Key": name, "Value": value} for name, value in tags.items()]
+        )
+
     def _attributes(self, key: Any) -> Attributes:
         return Attributes(
             etag=key.etag.strip('"'),
-            modified=key.last_modified.replace(tzinfo=UTC).timestamp(),
+            modified=_seconds(key.last_modified),
             metadata=dict(key.metadata),
             tags=self._backend.tagger.get_tag_dict_for_resource(key.arn),
             storage_class=key.storage_class or "STANDARD",
@@ -225,84 +333,22 @@ class DurableS3:
             checksum_parts=key.checksum_parts,
             encryption=key.encryption,
             kms_key_id=key.kms_key_id,
+            version=key.version_id,
         )
 
 
-class StoredBytes:
-    """Stands in for the spooled file of a moto key; reads the stored file, opened at each read.
-
-    A request that still holds the key object can read on after the object was replaced.
-    """
-
-    def __init__(self, files: ObjectFiles, stored: StoredObject) -> None:
-        self._files = files
-        self._stored = stored
-        self._at = 0
-        files.hold(stored.path)
-
-    @property
-    def path(self) -> Path:
-        """The stored file."""
-        return self._stored.path
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the position; return it."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._stored.size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """Return bytes from the position on, and move it."""
-        with self._stored.path.open("rb") as reader:
-            reader.seek(self._at)
-            block = reader.read(size)
-        self._at += len(block)
-        return block
-
-    def close(self) -> None:
-        """Do nothing: moto closes a replaced key while others may be reading it."""
-
-    def __del__(self) -> None:
-        self._files.release(self._stored.path)
+@contextmanager
+def _sqlite_refusals_told() -> Iterator[None]:
+    """Turn what SQLite says of a full or broken disk into OSError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(errno.EIO, f"the index could not be written ({error})") from error
 
 
-class _Buckets(dict[str, Any]):
-    """moto's table of buckets, which reports creations and deletions."""
-
-    def __init__(self, storage: DurableS3) -> None:
-        super().__init__()
-        self._storage = storage
-
-    def __setitem__(self, name: str, bucket: Any) -> None:
-        bucket.keys = _Keys(self._storage, name)
-        super().__setitem__(name, bucket)
-        self._storage.note_bucket(name)
-
-    def pop(self, name: str, *default: Any) -> Any:
-        self._storage.note_bucket(name)
-        return super().pop(name, *default)
+def _seconds(moment: datetime) -> float:
+    return moment.replace(tzinfo=UTC).timestamp()
 
 
-class _Keys(_VersionedKeyStore):
-    """A bucket's keys, which report every change."""
-
-    def __init__(self, storage: DurableS3, bucket: str) -> None:
-        super().__init__()
-        self._storage = storage
-        self._bucket = bucket
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, value)
-        self._storage.note_key(self._bucket, key)
-
-    def setlist(self, key: str, list_: Any) -> None:
-        super().setlist(key, list_)
-        self._storage.note_key(self._bucket, key)
-
-    def pop(self, key: str) -> None:  # type: ignore[override]
-        super().pop(key)
-        self._storage.note_key(self._bucket, key)
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

@@ -29,6 +29,8 @@ _INVOCATIONS = {
     "async-invocations": "InvokeEndpointAsync",
     "invocations-response-stream": "InvokeEndpointWithResponseStream",
 }
+_LARGEST_REQUEST = 8 << 20  # bytes; more than any request of SageMaker's API needs
+_FORM = "application/x-www-form-urlencoded"
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -59,6 +61,10 @@ class Front:
         if request.path.startswith("/moto-api"):
             # moto's own controls would change its memory behind the back of the state folder.
             return Response("Not part of the local AWS.\n", 404)(environ, start_response)
+        if request.method == "PUT" and request.mimetype == _FORM:
+            # moto would take the object for a form and store none of it. curl and urllib call
+            # whatever they send so.
+            environ["CONTENT_TYPE"] = "binary/octet-stream"
         if request.method in _READING:
             return self._to_moto(environ, start_response)
         with self._s3.take_turn(request.path):
@@ -72,7 +78,7 @@ class Front:
             if not target.startswith(_TARGET):
                 place = f"{request.method} {request.path}"
                 raise _not_implemented("SageMaker", place, self._operations)
-            body = self._call(target.removeprefix(_TARGET), region, request.get_data())
+            body = self._call(target.removeprefix(_TARGET), region, _body(request))
         except ApiError as error:
             return self._refused(error)
         except Exception:
@@ -122,6 +128,24 @@ class Front:
             return Response(body, 500, content_type="application/xml")(environ, start_response)
         started[0]()
         return answer
+
+
+def _body(request: Request) -> bytes:
+    """Return a request's body; refuse one that is too long before it is in memory."""
+    length = request.content_length
+    body = b""
+    if length is None:  # sent in chunks
+        body = request.stream.read(_LARGEST_REQUEST + 1)
+        length = len(body)
+    elif length <= _LARGEST_REQUEST:
+        body = request.get_data(cache=False)
+    if length > _LARGEST_REQUEST:
+        raise ApiError(
+            "RequestEntityTooLargeException",
+            f"Request must be smaller than {_LARGEST_REQUEST} bytes.",
+            413,
+        )
+    return body
 
 
 def _json(body: bytes, status: int, headers: dict[str, str]) -> Response:

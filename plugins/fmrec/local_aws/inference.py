@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Invoker:
     timeout: float
     retries: int
 
-    def __call__(self, payload: bytes) -> bytes:
+    def __call__(self, payload: bytes | Iterable[bytes]) -> bytes:
         """Return the answer to one payload; raise InvocationError when the retries are used up."""
         for attempt in range(self.retries + 1):
             try:
@@ -49,7 +49,7 @@ class Invoker:
                     raise
         raise AssertionError  # the loop returns or raises
 
-    def _once(self, payload: bytes) -> bytes:
+    def _once(self, payload: bytes | Iterable[bytes]) -> bytes:
         headers = {"Content-Type": self.content_type, "Accept": self.accept}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
         try:

@@ -41,13 +41,15 @@ class JsonWire:
         """
         try:
             parameters = json.loads(body or b"{}")
+            if not isinstance(parameters, dict):
+                raise ApiError("SerializationException", "The request is not a JSON object.")
+            shape = operation.input_shape
+            check(parameters, cast(StructureShape, shape))
+            return cast(Document, _parsed(parameters, cast(Shape, shape)))
+        except RecursionError:
+            raise ApiError("SerializationException", "The request is nested too deeply.") from None
         except ValueError as error:
             raise ApiError("SerializationException", f"The request is not JSON: {error}") from None
-        if not isinstance(parameters, dict):
-            raise ApiError("SerializationException", "The request is not a JSON object.")
-        shape = operation.input_shape
-        check(parameters, cast(StructureShape, shape))
-        return cast(Document, _parsed(parameters, cast(Shape, shape)))
 
     def serialise(self, operation: OperationModel, result: Document) -> bytes:
         """Return the response body: the members that the model names, and those alone."""

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 import numpy as np
 
 from fmrec.errors import DataError
+from fmrec.local_aws import tfrecord
 from fmrec.recordio.framing import Place, split
 
-SplitType = Literal["None", "Line", "RecordIO"]
+SplitType = Literal["None", "Line", "RecordIO", "TFRecord"]
 Strategy = Literal["MultiRecord", "SingleRecord"]
-# Of a buffer that begins at a record: the end of each complete record, in order.
-_Ends = Callable[[bytes, bool], list[int]]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The whole records at the beginning of a buffer, in bytes of it.
+
+    `ends` is where each ends; `bodies` where its content lies within, for formats that wrap it.
+    """
+
+    ends: list[int]
+    bodies: list[tuple[int, int]] | None = None
+
+
+# Finds the records of a buffer that begins at one; told whether the object ends with the buffer.
+_Finder = Callable[[bytes, bool], _Found]
 
 
 class PayloadTooLargeError(DataError):
@@ -23,12 +38,13 @@ class PayloadTooLargeError(DataError):
 def payloads(
     stream: BinaryIO, *, name: str, split_type: SplitType, strategy: Strategy, limit: int
 ) -> Iterator[bytes]:
-    """Yield payloads of at most `limit` bytes that hold whole records; joined they are the stream.
+    """Yield payloads of at most `limit` bytes that hold whole records, in order.
 
-    MultiRecord packs as many records as fit, SingleRecord yields one at a time. `name` is the
-    object's, for messages.
+    MultiRecord packs as many records as fit, framing included: joined, the payloads are the
+    stream. SingleRecord yields one record at a time, without the framing of RecordIO or TFRecord.
+    `name` is the object's, for messages.
 
-    Raises PayloadTooLargeError, and FormatError for bytes that are not RecordIO.
+    Raises PayloadTooLargeError, and FormatError for bytes that are not of the format.
     """
     if split_type == "None":
         whole = stream.read(limit + 1)
@@ -36,7 +52,7 @@ def payloads(
             raise _too_large(name, "the object", limit)
         yield whole
         return
-    record_ends = _recordio_ends(name) if split_type == "RecordIO" else _line_ends
+    find = _finder(split_type, name, unwrap=strategy == "SingleRecord")
     rest = b""
     while True:
         # One byte more than a payload may hold tells whether the stream ends within it.
@@ -44,36 +60,58 @@ def payloads(
         if not buffer:
             return
         final = len(buffer) <= limit
-        ends = record_ends(buffer[:limit], final)
-        if not ends:
+        found = find(buffer[:limit], final)
+        if not found.ends:
             raise _too_large(name, "a record", limit)
         if strategy == "MultiRecord":
-            yield buffer[: ends[-1]]
+            yield buffer[: found.ends[-1]]
         else:
-            for start, end in zip([0, *ends], ends, strict=False):
+            bodies = found.bodies or zip([0, *found.ends], found.ends, strict=False)
+            for start, end in bodies:
                 yield buffer[start:end]
-        rest = buffer[ends[-1] :]
+        rest = buffer[found.ends[-1] :]
 
 
-def _line_ends(buffer: bytes, final: bool) -> list[int]:
+def _finder(split_type: SplitType, name: str, *, unwrap: bool) -> _Finder:
+    if split_type == "Line":
+        return _lines
+    return _recordio_finder(name, unwrap) if split_type == "RecordIO" else _tfrecord_finder(name)
+
+
+def _lines(buffer: bytes, final: bool) -> _Found:
     newlines = np.flatnonzero(np.frombuffer(buffer, np.uint8) == ord("\n")) + 1
     ends: list[int] = newlines.tolist()
     if final and (not ends or ends[-1] < len(buffer)):
         ends.append(len(buffer))
-    return ends
+    return _Found(ends)
 
 
-def _recordio_ends(name: str) -> _Ends:
+def _recordio_finder(name: str, unwrap: bool) -> _Finder:
     place = Place(name)
 
-    def ends(buffer: bytes, final: bool) -> list[int]:
+    def find(buffer: bytes, final: bool) -> _Found:
         nonlocal place
         frames = split(np.frombuffer(buffer, np.uint8), place, final=final)
         place = Place(name, place.record + len(frames.starts), place.byte + frames.consumed)
-        found: list[int] = (frames.starts + (frames.lengths + 3 & ~3)).tolist()
-        return found
+        ends: list[int] = (frames.starts + (frames.lengths + 3 & ~3)).tolist()
+        if not unwrap:
+            return _Found(ends)
+        stops = (frames.starts + frames.lengths).tolist()
+        return _Found(ends, list(zip(frames.starts.tolist(), stops, strict=True)))
 
-    return ends
+    return find
+
+
+def _tfrecord_finder(name: str) -> _Finder:
+    before = 0
+
+    def find(buffer: bytes, final: bool) -> _Found:
+        nonlocal before
+        bodies = tfrecord.bodies(buffer, name=name, before=before, final=final)
+        before += len(bodies)
+        return _Found([end + tfrecord.TAIL_BYTES for _, end in bodies], bodies)
+
+    return find
 
 
 def _too_large(name: str, what: str, limit: int) -> PayloadTooLargeError:

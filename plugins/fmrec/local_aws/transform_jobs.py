@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from fmrec.local_aws.algorithms import resolve
+from fmrec.local_aws.algorithms import Algorithm, resolve
 from fmrec.local_aws.constraints import missing
+from fmrec.local_aws.data_processing import data_processing
 from fmrec.local_aws.faults import invalid, unsupported
 from fmrec.local_aws.job_operations import Jobs
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.records import Identity
-from fmrec.local_aws.transform_run import TransformRun, concurrency, max_payload
+from fmrec.local_aws.transform_run import TransformRun
+from fmrec.local_aws.transform_settings import settings
+from fmrec.local_aws.variables import check_variables
 
 _MOST_IN_FLIGHT_MB = 100
+_MOST_HOSTS = 16  # they share one machine
 
 
 class TransformJobs(Jobs):
@@ -26,7 +30,9 @@ class TransformJobs(Jobs):
         model = self._place.records.find(model_identity)
         if model is None:
             raise invalid(f'Could not find model "{model_identity}".')
-        resolve(model["PrimaryContainer"]["Image"], self._place.algorithms)
+        algorithm = resolve(model["PrimaryContainer"]["Image"], self._place.algorithms)
+        _check_payload(request, algorithm)
+        check_variables(request.get("Environment", {}))
         return _completed(request)
 
     def run(self, identity: Identity) -> TransformRun:
@@ -34,31 +40,39 @@ class TransformJobs(Jobs):
         return TransformRun(self._place, identity)
 
 
-def _completed(request: Document) -> Document:
-    """Return the request with SageMaker's defaults; refuse what cannot be honoured here."""
-    for member in ("DataProcessing", "DataCaptureConfig"):
-        if request.get(member):
-            raise unsupported(f"{member} of CreateTransformJob")
-    given, wanted = request["TransformInput"], request["TransformOutput"]
-    source = given["DataSource"]["S3DataSource"]
-    if source["S3DataType"] not in ("S3Prefix", "ManifestFile"):
-        raise unsupported(f"S3DataType {source['S3DataType']}")
-    if given.get("SplitType") == "TFRecord":
-        raise unsupported("SplitType TFRecord")
+def _check_payload(request: Document, algorithm: Algorithm) -> None:
     if request.get("MaxPayloadInMB") == 0:
-        raise unsupported("MaxPayloadInMB 0 (payloads streamed in chunks)")
-    if request["TransformResources"].get("InstanceCount", 1) != 1:
-        raise unsupported("InstanceCount above 1: a job has one host here")
-    if "InstanceType" not in request["TransformResources"]:
-        raise missing("transformResources.instanceType")
-    in_flight = concurrency(request) * max_payload(request)
+        if algorithm.built_in:
+            raise invalid(
+                "MaxPayloadInMB 0 sends an object in chunks, and built-in algorithms do not "
+                "support HTTP chunked encoding."
+            )
+        if request.get("BatchStrategy") == "SingleRecord":
+            raise unsupported("BatchStrategy SingleRecord with MaxPayloadInMB 0")
+    chosen = settings(request, {}, streams=True)
+    in_flight = chosen.at_once * chosen.max_payload_mb
     if in_flight > _MOST_IN_FLIGHT_MB:
         raise invalid(
             f"MaxConcurrentTransforms * MaxPayloadInMB is {in_flight} and must not exceed "
             f"{_MOST_IN_FLIGHT_MB}."
         )
+
+
+def _completed(request: Document) -> Document:
+    given, wanted = request["TransformInput"], request["TransformOutput"]
+    resources = request["TransformResources"]
+    source = given["DataSource"]["S3DataSource"]
+    if source["S3DataType"] not in ("S3Prefix", "ManifestFile"):
+        raise unsupported(f"S3DataType {source['S3DataType']}")
+    if "InstanceType" not in resources:
+        raise missing("transformResources.instanceType")
+    count = resources.get("InstanceCount", 1)
+    if count > _MOST_HOSTS:
+        raise unsupported(f"InstanceCount {count}: a job has at most {_MOST_HOSTS} hosts here")
+    data_processing(request)
     return {
         **request,
         "TransformInput": {"CompressionType": "None", "SplitType": "None", **given},
         "TransformOutput": {"AssembleWith": "None", "KmsKeyId": "", **wanted},
+        "TransformResources": {"InstanceCount": 1, **resources},
     }

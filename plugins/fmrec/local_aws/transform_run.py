@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
-import time
-import zlib
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime
-from typing import BinaryIO, Literal, cast
+from pathlib import Path
+from typing import Literal
 
-from fmrec.errors import DataError
 from fmrec.local_aws.algorithms import resolve
+from fmrec.local_aws.data_processing import data_processing
 from fmrec.local_aws.faults import JobFailedError
-from fmrec.local_aws.inference import InvocationError, Invoker, ServingContainer
 from fmrec.local_aws.job_run import FINAL, LONGEST_REASON, JobRun
 from fmrec.local_aws.job_runner import JobControl
 from fmrec.local_aws.json_wire import Document
 from fmrec.local_aws.log_groups import LogWriter
 from fmrec.local_aws.model_archive import unpack
-from fmrec.local_aws.payloads import Strategy, assembled, payloads
-from fmrec.local_aws.s3_sources import SourceObject, find, join_uri, parse_uri
-from fmrec.local_aws.workplace import Workplace
+from fmrec.local_aws.s3_sources import SourceObject, find, parse_uri
+from fmrec.local_aws.transform_capture import capture, stamp
+from fmrec.local_aws.transform_host import Share, StoppedError, TransformHost
 
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
-MEGABYTE = 1 << 20
-_POLL_SECONDS = 0.05
 
 End = Literal["Completed", "Stopped"]
-
-
-class _StoppedError(Exception):
-    """The job was asked to stop."""
 
 
 class TransformRun(JobRun[End]):
@@ -43,6 +32,7 @@ class TransformRun(JobRun[End]):
         document = self._update(
             lambda document, now: document.update(TransformStartTime=now, LastModifiedTime=now)
         )
+        self._reach("Downloading")
         model = self._place.records.find(
             self._place.identity("model", self._identity.region, document["ModelName"])
         )
@@ -53,22 +43,27 @@ class TransformRun(JobRun[End]):
         source = document["TransformInput"]["DataSource"]["S3DataSource"]
         role = model.get("ExecutionRoleArn", "")
         inputs = find(source, self._place.s3, self._identity.region, role)
-        bucket, _ = parse_uri(document["TransformOutput"]["S3OutputPath"])
-        if not self._place.s3.bucket_exists(bucket):
-            raise JobFailedError(
-                f"ClientError: The bucket of S3OutputPath, {bucket!r}, does not exist"
-            )
-        self._folder.mkdir(parents=True)
-        self._unpack_model(model["PrimaryContainer"])
+        self._check_bucket("S3OutputPath", document["TransformOutput"]["S3OutputPath"])
+        if "DataCaptureConfig" in document:
+            destination = document["DataCaptureConfig"]["DestinationS3Uri"]
+            self._check_bucket("DestinationS3Uri", destination)
         with ExitStack() as cleaning:
-            container = self._serve(document, model["PrimaryContainer"])
-            cleaning.callback(container.close)
-            if not container.wait_until_healthy(control):
+            # A host without an object to transform would have nothing to do.
+            count = min(document["TransformResources"]["InstanceCount"], len(inputs))
+            hosts = []
+            for number in range(1, count + 1):
+                host = self._host(number, document, model["PrimaryContainer"])
+                cleaning.callback(host.close)
+                hosts.append(host)
+            if not all(host.wait_until_healthy(control) for host in hosts):
                 return "Stopped"
+            self._reach("Transforming")
             try:
-                self._transform_all(document, model, inputs, container, control)
-            except _StoppedError:
+                self._transform_all(document, inputs, hosts, control)
+            except StoppedError:
                 return "Stopped"
+        if "DataCaptureConfig" in document:
+            capture(document, inputs, self._place, self._folder / "manifest.json")
         return "Completed"
 
     def request_stop(self) -> None:
@@ -86,117 +81,61 @@ class TransformRun(JobRun[End]):
     def _finish(self, end: End) -> None:
         self._move(end)
 
-    def _unpack_model(self, container: Document) -> None:
-        address = container.get("ModelDataUrl")
-        if address is None:
-            (self._folder / "model").mkdir()
-            return
-        artifact = self._place.s3.find(*parse_uri(address))
-        if artifact is None:
-            raise JobFailedError(f"ClientError: Could not find model data at {address}.")
-        unpack(artifact.path, self._folder / "model")
+    def _check_bucket(self, member: str, address: str) -> None:
+        bucket, _ = parse_uri(address)
+        if not self._place.s3.bucket_exists(bucket):
+            raise JobFailedError(f"ClientError: The bucket of {member}, {bucket!r}, does not exist")
 
-    def _stream(self, suffix: str) -> LogWriter:
-        name = f"{self._identity.name}/algo-1-{int(self._place.clock())}{suffix}"
-        return self._place.logs.stream(self._identity.region, LOG_GROUP, name)
-
-    def _serve(self, document: Document, model: Document) -> ServingContainer:
-        log = self._stream("")
-
-        def take(lines: list[str]) -> None:
-            log.write(lines)
-
-        return ServingContainer(
-            resolve(model["Image"], self._place.algorithms).serve,
-            self._folder,
-            self._place.threads,
+    def _host(self, number: int, document: Document, model: Document) -> TransformHost:
+        folder = self._folder / f"algo-{number}"
+        folder.mkdir(parents=True)
+        self._unpack_model(model, folder / "model")
+        return TransformHost(
+            self._place,
+            document,
+            resolve(model["Image"], self._place.algorithms),
+            folder,
             {
-                "SAGEMAKER_BATCH": "true",
-                "SAGEMAKER_BATCH_STRATEGY": strategy(document),
-                "SAGEMAKER_MAX_PAYLOAD_IN_MB": str(max_payload(document)),
-                "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": str(concurrency(document)),
                 "AWS_REGION": self._identity.region,
                 **model.get("Environment", {}),
                 **document.get("Environment", {}),
             },
-            self._place.ledger,
-            take,
+            (self._log(number, ""), self._log(number, "/data-log")),
         )
+
+    def _unpack_model(self, container: Document, folder: Path) -> None:
+        address = container.get("ModelDataUrl")
+        if address is None:
+            folder.mkdir()
+            return
+        artifact = self._place.s3.find(*parse_uri(address))
+        if artifact is None:
+            raise JobFailedError(f"ClientError: Could not find model data at {address}.")
+        unpack(artifact.path, folder)
+
+    def _log(self, number: int, suffix: str) -> LogWriter:
+        name = f"{self._identity.name}/algo-{number}-{int(self._place.clock())}{suffix}"
+        return self._place.logs.stream(self._identity.region, LOG_GROUP, name)
 
     def _transform_all(
         self,
         document: Document,
-        model: Document,
         inputs: list[SourceObject],
-        container: ServingContainer,
+        hosts: list[TransformHost],
         control: JobControl,
     ) -> None:
         """Transform every object; one that fails leaves no output and does not hinder the others.
 
-        Raises JobFailedError at the end when any failed.
+        Raises JobFailedError at the end when any failed, StoppedError when the job is to stop.
         """
-        log = _DataLog(self._stream("/data-log"), self._place)
-        log.write(
-            f"MaxConcurrentTransforms={concurrency(document)}, "
-            f"MaxPayloadInMB={max_payload(document)}, "
-            f"BatchStrategy={'MULTI' if strategy(document) == 'MultiRecord' else 'SINGLE'}_RECORD"
-        )
-        algorithm = resolve(model["PrimaryContainer"]["Image"], self._place.algorithms)
-        client = document.get("ModelClientConfig", {})
-        invoke = Invoker(
-            container.port,
-            document["TransformInput"].get("ContentType"),
-            document["TransformOutput"].get("Accept", algorithm.batch_accept),
-            timeout=client.get("InvocationsTimeoutInSeconds", 600),
-            retries=client.get("InvocationsMaxRetries", 0),
-        )
-        blame = set()
-        for item in inputs:
-            name = f"{item.stored.bucket}/{item.stored.key}"
-            try:
-                self._transform(document, item, invoke, container, control)
-            except InvocationError as error:
-                blame.add("Client" if error.status and error.status < 500 else "Algorithm")
-                for line in _explained(error):
-                    log.write(f"{name}: {line}")
-                container.check_running()
-            except (DataError, EOFError, OSError, zlib.error) as error:
-                blame.add("Client")
-                log.write(f"{name}: {error}")
-        if blame:
-            culprit = "Algorithm" if "Algorithm" in blame else "Client"
+        share = Share(deque(inputs), control, lambda: self._reach("Uploading"))
+        processing = data_processing(document, stamp(document["TransformStartTime"]))
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            working = [pool.submit(host.work, share, processing) for host in hosts]
+        _raise_first(working)
+        if share.blame:
+            culprit = "Algorithm" if "Algorithm" in share.blame else "Client"
             raise JobFailedError(f"{culprit}Error: See job logs for more information")
-
-    def _transform(
-        self,
-        document: Document,
-        item: SourceObject,
-        invoke: Invoker,
-        container: ServingContainer,
-        control: JobControl,
-    ) -> None:
-        """Write one object's output whole, or not at all."""
-        given, wanted = document["TransformInput"], document["TransformOutput"]
-        written = self._folder / "output"
-        with ExitStack() as opened:
-            stream: BinaryIO = opened.enter_context(item.stored.path.open("rb"))
-            if given["CompressionType"] == "Gzip":
-                stream = cast(BinaryIO, opened.enter_context(gzip.open(stream)))
-            cut = payloads(
-                stream,
-                name=f"s3://{item.stored.bucket}/{item.stored.key}",
-                split_type=given["SplitType"],
-                strategy=strategy(document),
-                limit=max_payload(document) * MEGABYTE,
-            )
-            output = opened.enter_context(written.open("wb"))
-            for response in _in_order(cut, invoke, concurrency(document), container, control):
-                output.write(assembled(response, wanted["AssembleWith"]))
-        address = join_uri(wanted["S3OutputPath"], f"{item.relative}.out")
-        try:
-            self._place.s3.put(*parse_uri(address), written, self._place.now())
-        except FileNotFoundError as error:
-            raise JobFailedError(f"ClientError: {error}") from None
 
     def _move(self, status: str, **members: str) -> None:
         def change(document: Document, now: float) -> None:
@@ -209,75 +148,9 @@ class TransformRun(JobRun[End]):
         self._update(change)
 
 
-class _DataLog:
-    """The log in which SageMaker tells what happened to each input object."""
-
-    def __init__(self, log: LogWriter, place: Workplace) -> None:
-        self._log = log
-        self._place = place
-
-    def write(self, text: str) -> None:
-        """Append a line in SageMaker's form."""
-        moment = datetime.fromtimestamp(self._place.now(), UTC)
-        stamp = moment.isoformat(timespec="milliseconds").removesuffix("+00:00")
-        self._log.write([f"{stamp}:[sagemaker logs]: {text}"])
-
-
-def strategy(document: Document) -> Strategy:
-    """Return the BatchStrategy of a job."""
-    return cast(Strategy, document.get("BatchStrategy", "MultiRecord"))
-
-
-def max_payload(document: Document) -> int:
-    """Return the MaxPayloadInMB of a job; SageMaker's default is 6."""
-    return int(document.get("MaxPayloadInMB", 6))
-
-
-def concurrency(document: Document) -> int:
-    """Return the MaxConcurrentTransforms of a job; 0 and its absence mean 1."""
-    return int(document.get("MaxConcurrentTransforms", 0)) or 1
-
-
-def _in_order(
-    cut: Iterator[bytes],
-    invoke: Invoker,
-    at_once: int,
-    container: ServingContainer,
-    control: JobControl,
-) -> Iterator[bytes]:
-    """Yield the answers in the order of the payloads, at most `at_once` of which are under way."""
-    waiting: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(at_once) as pool:
-        try:
-            for payload in cut:
-                waiting.append(pool.submit(invoke, payload))
-                if len(waiting) == at_once:
-                    yield _result(waiting.popleft(), container, control)
-            while waiting:
-                yield _result(waiting.popleft(), container, control)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _result(future: Future[bytes], container: ServingContainer, control: JobControl) -> bytes:
-    """Wait for an answer; when the job is to end, end the container, which ends the waiting."""
-    while not future.done():
-        if control.stop.is_set() or control.closing.is_set():
-            container.close()
-            control.check_closing()
-            raise _StoppedError
-        time.sleep(_POLL_SECONDS)
-    return future.result()
-
-
-def _explained(error: InvocationError) -> list[str]:
-    if error.status is None:
-        return [str(error)]
-    if error.status >= 500:
-        return [f"Bad HTTP status received from algorithm: {error.status}", *_message(error)]
-    return [f"ClientError: {error.status}", *_message(error)]
-
-
-def _message(error: InvocationError) -> list[str]:
-    return ["", "Message:", *str(error)[:10_000].splitlines()]
+def _raise_first(working: list[Future[None]]) -> None:
+    """Raise what ended a host, before the mere consequences of it on the others."""
+    raised = [future.exception() for future in working]
+    causes = [error for error in raised if error is not None]
+    for error in sorted(causes, key=lambda error: isinstance(error, StoppedError)):
+        raise error

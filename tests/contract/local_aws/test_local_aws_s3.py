@@ -225,3 +225,13 @@ def test_a_bucket_with_objects_stays(s3, bucket):
         s3.delete_bucket(Bucket=bucket)
     assert error.value.response["Error"]["Code"] == "BucketNotEmpty"
     assert body(s3, bucket, "k") == b"x"
+
+
+def test_a_presigned_put_that_is_called_a_form_stores_its_bytes(s3, bucket):
+    """curl and urllib name that content type unless they are told another."""
+    url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "formed"})
+    request = urllib.request.Request(url, b"a=1&b=2", method="PUT")
+    assert request.get_header("Content-type") is None
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+    assert s3.get_object(Bucket=bucket, Key="formed")["Body"].read() == b"a=1&b=2"
