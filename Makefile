@@ -23,7 +23,7 @@ check: .venv/development  ## lint, types, imports, unit tests: about two minutes
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not e2e" --numprocesses 2
 
-test: .venv/development  ## every test, with real processes: some eight minutes
+test: .venv/development .venv/sdk  ## every test, with real processes: some eight minutes
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/ (LIBFM=PATH MYFM=1)
@@ -31,6 +31,7 @@ bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/ (LIB
 	$(BIN)/python tools/bench_scale.py
 	$(BIN)/python tools/bench_fm.py $(if $(LIBFM),--libfm "$(LIBFM)") $(if $(MYFM),--myfm)
 	$(BIN)/python tools/bench_fm.py --guard
+	$(BIN)/python tools/bench_local_aws.py
 
 docs: .venv/runtime  ## write the generated pages of docs/
 	$(BIN)/python tools/write_docs.py
@@ -52,4 +53,12 @@ lock: .venv/development  ## resolve requirements*.in anew
 
 .venv/development: .venv/runtime requirements-dev.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	@touch $@
+
+# The SageMaker SDK 2.x and the AWS CLI, for the tests that hold the local AWS against them. Neither
+# can be installed beside the project: the SDK 3.x has the same name.
+.venv/sdk: .venv/python tests/e2e/sdk/requirements.txt
+	@echo "Installing the SageMaker SDK 2.x into .venv/sdk-environment: half a minute, once."
+	$(BIN)/python -m venv --clear .venv/sdk-environment
+	.venv/sdk-environment/bin/python -m pip install --disable-pip-version-check --quiet -r tests/e2e/sdk/requirements.txt
 	@touch $@

@@ -31,7 +31,7 @@ def resolve(source: Path, version: str) -> dict[str, str]:
     ]
     command += ["--no-emit-index-url", "--no-emit-find-links", "--python-version", version]
     found = subprocess.run(
-        [*command, source.name], cwd=ROOT, check=True, capture_output=True, text=True
+        [*command, source.name], cwd=source.parent, check=True, capture_output=True, text=True
     )
     pins = {}
     for line in found.stdout.splitlines():
@@ -65,7 +65,7 @@ def merge(source: Path, known: set[str]) -> list[str]:
 
 
 def main() -> int:
-    """Write requirements.txt, then requirements-dev.txt on top of it."""
+    """Write requirements.txt, requirements-dev.txt on top of it, and what the SDK's own needs."""
     runtime: list[str] = []
     for name in ("requirements", "requirements-dev"):
         lines = merge(ROOT / f"{name}.in", set(runtime))
@@ -73,6 +73,11 @@ def main() -> int:
         (ROOT / f"{name}.txt").write_text("\n".join([head, *lines]) + "\n")
         runtime = runtime or lines
         print(f"{name}.txt: {len(lines)} pins")
+    clients = ROOT / "tests" / "e2e" / "sdk" / "requirements.in"
+    lines = merge(clients, set())
+    head = "# Made from requirements.in by `make lock` for Python 3.11 to 3.13: do not edit."
+    clients.with_suffix(".txt").write_text("\n".join([head, *lines]) + "\n")
+    print(f"{clients.relative_to(ROOT).with_suffix('.txt')}: {len(lines)} pins")
     return 0
 
 

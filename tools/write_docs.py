@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from botocore.session import get_session
+
+from fmrec.local_aws import coverage
+from fmrec.local_aws.operations import Resources
+from fmrec.local_aws.workplace import Workplace
 from fmrec.settings import (
     DEFAULTS,
     HYPERPARAMETERS,
@@ -105,7 +110,70 @@ def _shown(default: Any) -> str:
     return "" if default is None else f"`{default}`"
 
 
-PAGES = {"settings.md": settings_page}
+def coverage_page() -> str:
+    """docs/local-aws-coverage.md: the operations of SageMaker, and what stands behind each."""
+    every = set(get_session().get_service_model("sagemaker").operation_names)
+    implemented = set(Resources(cast(Workplace, None)).table())
+    lines = [
+        "# What the local AWS covers",
+        "",
+        "Made from `plugins/fmrec/local_aws/coverage.py` and the server's table of operations by",
+        "`make docs`: do not edit. The tests send every member that is listed here.",
+        "",
+        f"Of {len(every)} operations of SageMaker {len(implemented)} are implemented, and of",
+        f"SageMaker Runtime {', '.join(coverage.RUNTIME)}. They do what AWS documents; where they",
+        "do not, this page says so. Any other operation answers `NotImplementedException` and",
+        "names those that exist. S3, CloudWatch, IAM, STS and other services are answered by",
+        "[moto](https://docs.getmoto.org).",
+        "",
+        "- **Refused**: AWS would act on it; here it is a `ValidationException` that names it.",
+        "- **Without effect**: accepted, given back by Describe, and changes nothing here.",
+        "",
+        "`[]` stands for the members of a list, `=value` for this value alone.",
+    ]
+    for title, operations in coverage.GROUPS.items():
+        lines += ["", f"## {title}", "", ", ".join(f"`{name}`" for name in operations)]
+        for heading, lists in (
+            ("Refused", coverage.REFUSED),
+            ("Without effect", coverage.WITHOUT_EFFECT),
+        ):
+            listed = [name for name in operations if name in lists]
+            if listed:
+                lines += ["", f"{heading}:", ""]
+            lines += [f"- `{name}`: {_by_place(lists[name])}" for name in listed]
+    lines += ["", "## Where it differs from AWS otherwise"]
+    for subject, differences in coverage.DIFFERENCES.items():
+        lines += ["", f"**{subject}**", "", *(f"- {each}" for each in differences)]
+    missing = sorted(every - implemented)
+    lines += [
+        "",
+        "## Not implemented",
+        "",
+        f"<details><summary>{len(missing)} operations</summary>",
+        "",
+        ", ".join(missing),
+        "",
+        "</details>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _by_place(paths: tuple[str, ...]) -> str:
+    """Members of a request, those of its top first, then those of each structure."""
+    places: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        name, _, value = path.partition("=")
+        place, _, member = name.rpartition(".")
+        number = f" above {int(value) - 1}" if value.isdecimal() else ""
+        shown = f"`{member}`{number}" if number or not value else f"`{member}={value}`"
+        places.setdefault(place, []).append(shown)
+    return "; ".join(
+        (f"in `{place}` " if place else "") + ", ".join(members)
+        for place, members in sorted(places.items())
+    )
+
+
+PAGES = {"settings.md": settings_page, "local-aws-coverage.md": coverage_page}
 
 
 def main() -> int:

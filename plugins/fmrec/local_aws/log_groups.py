@@ -92,6 +92,16 @@ class LogGroups:
         )
         return [(row["id"], row["message"]) for row in rows]
 
+    def timed(self, region: str, group: str, prefix: str) -> list[tuple[int, str]]:
+        """Return the events of the streams whose names have a prefix, each with its time in ms."""
+        rows = self._database.rows(
+            "SELECT timestamp, message FROM log_events "
+            "JOIN log_streams ON log_streams.id = stream "
+            "WHERE region = ? AND log_group = ? AND name >= ? AND name < ? ORDER BY log_events.id",
+            (region, group, prefix, f"{prefix}\U0010ffff"),
+        )
+        return [(row["timestamp"], row["message"]) for row in rows]
+
     def _show(
         self, number: int, region: str, group: str, name: str, created: float
     ) -> StoredStream:

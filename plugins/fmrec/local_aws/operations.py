@@ -13,6 +13,7 @@ from fmrec.local_aws.model_packages import ModelPackages
 from fmrec.local_aws.models import Models
 from fmrec.local_aws.operation import Operation
 from fmrec.local_aws.processing_jobs import ProcessingJobs
+from fmrec.local_aws.search import Search
 from fmrec.local_aws.tags import Tags
 from fmrec.local_aws.training_jobs import TrainingJobs
 from fmrec.local_aws.transform_jobs import TransformJobs
@@ -46,6 +47,7 @@ class Resources:
             EndpointConfigs(place),
             Endpoints(place, self.fleet),
             Tags(place),
+            Search(place),
         )
 
     def table(self) -> Mapping[str, Operation]:

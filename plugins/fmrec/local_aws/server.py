@@ -33,6 +33,7 @@ from fmrec.local_aws.object_files import ObjectFiles
 from fmrec.local_aws.operations import Resources
 from fmrec.local_aws.orphan_watch import OrphanWatch
 from fmrec.local_aws.records import Records
+from fmrec.local_aws.training_metrics import TrainingMetrics
 from fmrec.local_aws.workplace import Workplace
 
 LOG = logging.getLogger(__name__)
@@ -134,6 +135,7 @@ class LocalAws:
             LOG.warning("ended process groups that a killed server left behind: %s", ended)
         self._place.s3.restore()
         self._place.logs.restore()
+        TrainingMetrics(ACCOUNT, self._place.records, self._place.logs).show()
         _create_role()
         self._resources.recover()
 
