@@ -10,7 +10,7 @@ from fmrec.local_aws.algorithms import (
     metrics_of,
     resolve,
 )
-from fmrec.local_aws.faults import ApiError
+from fmrec.local_aws.api.faults import ApiError
 
 FM = IMAGES["factorization-machines"]
 

@@ -6,9 +6,9 @@ import botocore.session
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from fmrec.local_aws import constraints
-from fmrec.local_aws.faults import ApiError
-from fmrec.local_aws.json_wire import JsonWire
+from fmrec.local_aws.api import constraints
+from fmrec.local_aws.api.faults import ApiError
+from fmrec.local_aws.api.json_wire import JsonWire
 from fmrec.local_aws.operations import Resources
 from fmrec.local_aws.workplace import Workplace
 

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from botocore.model import ListShape, Shape, StructureShape
 
 from fmrec.local_aws import coverage
-from fmrec.local_aws.constraints import _compiled
+from fmrec.local_aws.api.constraints import _compiled
 from fmrec.local_aws.operations import Resources
 from fmrec.local_aws.workplace import Workplace
 
@@ -30,16 +30,16 @@ ROLE = "arn:aws:iam::123456789012:role/fmrec-local"
 IMAGE = "382416733822.dkr.ecr.us-east-1.amazonaws.com/factorization-machines:1"
 
 # Which modules see the requests of an operation, beside those that all jobs share.
-SHARED = ("records", "job_*", "s3_sources", "tags", "containers", "algorithms", "variables")
+SHARED = ("state/records", "jobs/*", "s3/sources", "tags", "algorithms")
 MODULES = {
-    "TrainingJob": ("training_*", "checkpoint_*"),
-    "HyperParameterTuningJob": ("tuning_*", "training_*", "checkpoint_*"),
-    "Model": ("models", "model_packages"),
-    "TransformJob": ("transform_*", "data_processing"),
-    "ProcessingJob": ("processing_*",),
-    "EndpointConfig": ("endpoint*",),
-    "Endpoint": ("endpoint*",),
-    "EndpointWeightsAndCapacities": ("endpoint*",),
+    "TrainingJob": ("training/*",),
+    "HyperParameterTuningJob": ("tuning/*", "training/*"),
+    "Model": ("models/models", "models/packages"),
+    "TransformJob": ("transform/*",),
+    "ProcessingJob": ("processing/*",),
+    "EndpointConfig": ("endpoints/*",),
+    "Endpoint": ("endpoints/*",),
+    "EndpointWeightsAndCapacities": ("endpoints/*",),
 }
 # Members that a request may hold in one place or in another.
 TWINS = (

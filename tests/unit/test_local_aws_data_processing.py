@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmrec.errors import DataError
-from fmrec.local_aws.data_processing import data_processing
-from fmrec.local_aws.faults import ApiError
-from fmrec.local_aws.transform_paths import parse
+from fmrec.local_aws.api.faults import ApiError
+from fmrec.local_aws.transform.data_processing import data_processing
+from fmrec.local_aws.transform.paths import parse
 
 JSON, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 

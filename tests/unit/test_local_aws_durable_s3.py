@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from moto.s3.models import s3_backends
+from moto.s3.models import FakeDeleteMarker, FakeKey, FakeMultipart, s3_backends
 
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.durable_s3 import DurableS3
-from fmrec.local_aws.object_files import ObjectFiles
+from fmrec.local_aws.s3.durable_s3 import DurableS3
+from fmrec.local_aws.s3.object_files import ObjectFiles
+from fmrec.local_aws.state.database import Database
 
 ACCOUNT = "123456789012"
 
@@ -28,7 +28,10 @@ def moto():
 
 
 @pytest.fixture
-def storage(files, moto):
+def storage(files, moto, monkeypatch):
+    # The server stops moto from listing its objects; moto needs the list to end other tests' ones.
+    for model in (FakeKey, FakeMultipart, FakeDeleteMarker):
+        monkeypatch.setattr(model, "instances_tracked", [])
     storage = DurableS3(ACCOUNT, files)
     storage.restore()
     storage.settled(lambda: moto.create_bucket("bucket", "us-east-1"))
@@ -86,7 +89,7 @@ def test_a_part_that_finds_no_room_is_not_there(storage, files, moto, monkeypatc
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fmrec.local_aws.unfinished_uploads.flush", full)
+        patch.setattr("fmrec.local_aws.s3.unfinished_uploads.flush", full)
         with pytest.raises(OSError, match="No space"):
             storage.settled(lambda: moto.upload_part("bucket", upload.id, 2, b"two") and None)
     assert [part.name for part in moto.list_parts("bucket", upload.id)] == [1]

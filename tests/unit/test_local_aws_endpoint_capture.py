@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fmrec.local_aws.endpoint_capture import Captures, Exchange
-from fmrec.local_aws.records import Identity
+from fmrec.local_aws.endpoints.capture import Captures, Exchange
+from fmrec.local_aws.state.records import Identity
 
 ENDPOINT = Identity("endpoint", "us-east-1", "e", "123456789012")
 CONFIG = {

@@ -11,13 +11,13 @@ import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
-from fmrec.local_aws.endpoint_connections import (
+from fmrec.local_aws.endpoints.connections import (
     BrokenOffError,
     Connections,
     UnreachableError,
 )
-from fmrec.local_aws.endpoint_deployment import NotReadyError, RetiredError
-from fmrec.local_aws.invocations import Runtime
+from fmrec.local_aws.endpoints.deployment import NotReadyError, RetiredError
+from fmrec.local_aws.endpoints.invocations import Runtime
 
 
 class Model(BaseHTTPRequestHandler):

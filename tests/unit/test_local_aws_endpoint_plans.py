@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from fmrec.local_aws.algorithms import Algorithm
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.endpoint_configs import EndpointConfigs
-from fmrec.local_aws.endpoint_plans import (
+from fmrec.local_aws.api.faults import ApiError
+from fmrec.local_aws.endpoints.configs import EndpointConfigs
+from fmrec.local_aws.endpoints.plans import (
     MOST_SERVERS,
     plan_of,
     rescaled,
@@ -13,8 +13,8 @@ from fmrec.local_aws.endpoint_plans import (
     shown,
     shown_pending,
 )
-from fmrec.local_aws.faults import ApiError
-from fmrec.local_aws.records import Identity, Records
+from fmrec.local_aws.state.database import Database
+from fmrec.local_aws.state.records import Identity, Records
 
 REGION = "us-east-1"
 VARIANT = {

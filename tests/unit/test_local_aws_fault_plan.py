@@ -5,10 +5,10 @@ import json
 import pytest
 
 from fmrec.errors import ConfigurationError
-from fmrec.local_aws.fault_plan import FaultPlan, parse
-from fmrec.local_aws.faults import JobFailedError
-from fmrec.local_aws.mishaps import Mishaps
-from fmrec.local_aws.records import Identity
+from fmrec.local_aws.api.faults import JobFailedError
+from fmrec.local_aws.machine.fault_plan import FaultPlan, parse
+from fmrec.local_aws.state.records import Identity
+from fmrec.local_aws.wire.mishaps import Mishaps
 
 SIGNED = "AWS4-HMAC-SHA256 Credential=K/20261120/us-east-1/{}/aws4_request, SignedHeaders=host"
 

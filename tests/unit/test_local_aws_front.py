@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from werkzeug.test import Client
 
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.durable_s3 import DurableS3
-from fmrec.local_aws.front import Front
-from fmrec.local_aws.object_files import ObjectFiles
+from fmrec.local_aws.s3.durable_s3 import DurableS3
+from fmrec.local_aws.s3.object_files import ObjectFiles
+from fmrec.local_aws.state.database import Database
+from fmrec.local_aws.wire.front import Front
 
 SIGNED = "AWS4-HMAC-SHA256 Credential=k/20261120/eu-west-1/{}/aws4_request, SignedHeaders=host"
 

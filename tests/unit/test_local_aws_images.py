@@ -7,7 +7,7 @@ import pytest
 
 from fmrec.errors import ConfigurationError
 from fmrec.local_aws.algorithms import IMAGES, Algorithm, resolve, resolve_for
-from fmrec.local_aws.faults import ApiError
+from fmrec.local_aws.api.faults import ApiError
 from fmrec.local_aws.image_file import read_images
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from moto.logs import models
 
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.log_groups import LogGroups
+from fmrec.local_aws.state.database import Database
+from fmrec.local_aws.state.log_groups import LogGroups
 
 ACCOUNT, REGION, GROUP = "123456789012", "eu-west-3", "/aws/sagemaker/TrainingJobs"
 

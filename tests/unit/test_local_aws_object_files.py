@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fmrec.errors import ConfigurationError
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.object_files import Attributes, Deletion, ObjectFiles, StoredBucket
+from fmrec.local_aws.s3.object_files import Attributes, Deletion, ObjectFiles, StoredBucket
+from fmrec.local_aws.state.database import Database
 
 WHEN = Attributes(etag="e", modified=1.5, metadata={"content-type": "text/plain"})
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmrec.errors import FormatError
-from fmrec.local_aws.payloads import PayloadTooLargeError, assembled, payloads
-from fmrec.local_aws.tfrecord import masked_crc
+from fmrec.local_aws.transform.payloads import PayloadTooLargeError, assembled, payloads
+from fmrec.local_aws.transform.tfrecord import masked_crc
 
 MAGIC = b"\x0a\x23\xd7\xce"
 

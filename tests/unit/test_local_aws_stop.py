@@ -5,18 +5,18 @@ import threading
 import pytest
 
 from fmrec.local_aws.algorithms import Algorithm
-from fmrec.local_aws.containers import ContainerLedger
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.durable_s3 import DurableS3
-from fmrec.local_aws.fault_plan import FaultPlan
-from fmrec.local_aws.faults import ApiError
-from fmrec.local_aws.job_runner import JobRunner
-from fmrec.local_aws.log_groups import LogGroups
-from fmrec.local_aws.object_files import ObjectFiles
-from fmrec.local_aws.orphan_watch import OrphanWatch
-from fmrec.local_aws.records import Records
-from fmrec.local_aws.training_jobs import TrainingJobs
-from fmrec.local_aws.transform_jobs import TransformJobs
+from fmrec.local_aws.api.faults import ApiError
+from fmrec.local_aws.machine.containers import ContainerLedger
+from fmrec.local_aws.machine.fault_plan import FaultPlan
+from fmrec.local_aws.machine.orphan_watch import OrphanWatch
+from fmrec.local_aws.machine.runner import JobRunner
+from fmrec.local_aws.s3.durable_s3 import DurableS3
+from fmrec.local_aws.s3.object_files import ObjectFiles
+from fmrec.local_aws.state.database import Database
+from fmrec.local_aws.state.log_groups import LogGroups
+from fmrec.local_aws.state.records import Records
+from fmrec.local_aws.training.jobs import TrainingJobs
+from fmrec.local_aws.transform.jobs import TransformJobs
 from fmrec.local_aws.workplace import Workplace
 
 ACCOUNT = "123456789012"

@@ -8,18 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from fmrec.local_aws import tuning_run
 from fmrec.local_aws.algorithms import Algorithm, Metric
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.fault_plan import FaultPlan
-from fmrec.local_aws.faults import ApiError
-from fmrec.local_aws.job_runner import JobControl, ServerClosingError
-from fmrec.local_aws.log_groups import LogGroups
-from fmrec.local_aws.records import Records
-from fmrec.local_aws.training_jobs import TrainingJobs
-from fmrec.local_aws.tuning_curves import CurveReader
-from fmrec.local_aws.tuning_definitions import definitions_of
-from fmrec.local_aws.tuning_jobs import TuningJobs
+from fmrec.local_aws.api.faults import ApiError
+from fmrec.local_aws.machine.fault_plan import FaultPlan
+from fmrec.local_aws.machine.runner import JobControl, ServerClosingError
+from fmrec.local_aws.state.database import Database
+from fmrec.local_aws.state.log_groups import LogGroups
+from fmrec.local_aws.state.records import Records
+from fmrec.local_aws.training.jobs import TrainingJobs
+from fmrec.local_aws.tuning import run as tuning_run
+from fmrec.local_aws.tuning.curves import CurveReader
+from fmrec.local_aws.tuning.definitions import definitions_of
+from fmrec.local_aws.tuning.jobs import TuningJobs
 from fmrec.local_aws.workplace import Workplace
 
 REGION = "us-east-1"

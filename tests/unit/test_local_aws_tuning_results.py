@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fmrec.local_aws.tuning_results import (
+from fmrec.local_aws.tuning.results import (
     best_of,
     complete,
     counters,
@@ -12,7 +12,7 @@ from fmrec.local_aws.tuning_results import (
     report,
     stagnation,
 )
-from fmrec.local_aws.tuning_trials import TUNING, Objective, trial_of
+from fmrec.local_aws.tuning.trials import TUNING, Objective, trial_of
 
 LOSS = Objective("loss", maximize=False)
 SCORE = Objective("loss", maximize=True)

@@ -7,11 +7,11 @@ from statistics import median
 
 import pytest
 
-from fmrec.local_aws.faults import ApiError
-from fmrec.local_aws.tuning_definitions import definitions_of
-from fmrec.local_aws.tuning_ranges import combinations, parse
-from fmrec.local_aws.tuning_search import search_of
-from fmrec.local_aws.tuning_trials import TUNING, trial_of
+from fmrec.local_aws.api.faults import ApiError
+from fmrec.local_aws.tuning.definitions import definitions_of
+from fmrec.local_aws.tuning.ranges import combinations, parse
+from fmrec.local_aws.tuning.search import search_of
+from fmrec.local_aws.tuning.trials import TUNING, trial_of
 
 
 def chance(seed):

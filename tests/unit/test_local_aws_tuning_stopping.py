@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from fmrec.local_aws.faults import ApiError
-from fmrec.local_aws.tuning_stopping import (
+from fmrec.local_aws.api.faults import ApiError
+from fmrec.local_aws.tuning.stopping import (
     MedianRule,
     SuccessiveHalving,
     hyperband_resources,
     stopping_rule,
 )
-from fmrec.local_aws.tuning_trials import Objective
+from fmrec.local_aws.tuning.trials import Objective
 
 LOSS = Objective("loss", maximize=False)
 SCORE = Objective("score", maximize=True)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fmrec.local_aws.faults import ApiError
-from fmrec.local_aws.variables import check_variables
+from fmrec.local_aws.api.faults import ApiError
+from fmrec.local_aws.jobs.variables import check_variables
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from pathlib import Path
 from fmrec.errors import FmrecError
 from fmrec.local_aws.algorithms import IMAGES, Algorithms
 from fmrec.local_aws.image_file import read_images
-from fmrec.local_aws.loopback import is_loopback
 from fmrec.local_aws.server import LocalAws
+from fmrec.local_aws.wire.loopback import is_loopback
 
 
 def main(

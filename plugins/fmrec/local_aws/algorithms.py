@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from fmrec.local_aws.api.faults import invalid
+from fmrec.local_aws.api.json_wire import Document
 from fmrec.local_aws.built_in import metrics as built_in_metrics
-from fmrec.local_aws.faults import invalid
-from fmrec.local_aws.json_wire import Document
 
 
 @dataclass(frozen=True)

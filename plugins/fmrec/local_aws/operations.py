@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from fmrec.local_aws.endpoint_configs import EndpointConfigs
-from fmrec.local_aws.endpoint_fleet import Fleet
-from fmrec.local_aws.endpoints import Endpoints
-from fmrec.local_aws.model_package_groups import ModelPackageGroups
-from fmrec.local_aws.model_packages import ModelPackages
-from fmrec.local_aws.models import Models
-from fmrec.local_aws.operation import Operation
-from fmrec.local_aws.processing_jobs import ProcessingJobs
+from fmrec.local_aws.api.operation import Operation
+from fmrec.local_aws.endpoints.configs import EndpointConfigs
+from fmrec.local_aws.endpoints.endpoints import Endpoints
+from fmrec.local_aws.endpoints.fleet import Fleet
+from fmrec.local_aws.models.models import Models
+from fmrec.local_aws.models.package_groups import ModelPackageGroups
+from fmrec.local_aws.models.packages import ModelPackages
+from fmrec.local_aws.processing.jobs import ProcessingJobs
 from fmrec.local_aws.search import Search
 from fmrec.local_aws.tags import Tags
-from fmrec.local_aws.training_jobs import TrainingJobs
-from fmrec.local_aws.transform_jobs import TransformJobs
-from fmrec.local_aws.tuning_jobs import TuningJobs
+from fmrec.local_aws.training.jobs import TrainingJobs
+from fmrec.local_aws.transform.jobs import TransformJobs
+from fmrec.local_aws.tuning.jobs import TuningJobs
 from fmrec.local_aws.workplace import Workplace
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from fmrec.local_aws.faults import invalid, unsupported
-from fmrec.local_aws.json_wire import Document
-from fmrec.local_aws.operation import Operation
-from fmrec.local_aws.records import Kind, Listing
+from fmrec.local_aws.api.faults import invalid, unsupported
+from fmrec.local_aws.api.json_wire import Document
+from fmrec.local_aws.api.operation import Operation
+from fmrec.local_aws.state.records import Kind, Listing
 from fmrec.local_aws.workplace import Workplace
 
 _KINDS: Mapping[str, Kind] = {

@@ -18,22 +18,22 @@ from werkzeug.serving import make_server
 
 from fmrec.errors import ConfigurationError
 from fmrec.local_aws.algorithms import Algorithms
-from fmrec.local_aws.containers import ContainerLedger
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.durable_s3 import DurableS3
-from fmrec.local_aws.fault_plan import FaultPlan
-from fmrec.local_aws.front import Front
-from fmrec.local_aws.invocations import Runtime
-from fmrec.local_aws.job_runner import JobRunner
-from fmrec.local_aws.keep_alive import KeepAliveHandler
-from fmrec.local_aws.log_groups import LogGroups
-from fmrec.local_aws.loopback import LoopbackOnly
-from fmrec.local_aws.mishaps import Mishaps
-from fmrec.local_aws.object_files import ObjectFiles
+from fmrec.local_aws.endpoints.invocations import Runtime
+from fmrec.local_aws.machine.containers import ContainerLedger
+from fmrec.local_aws.machine.fault_plan import FaultPlan
+from fmrec.local_aws.machine.orphan_watch import OrphanWatch
+from fmrec.local_aws.machine.runner import JobRunner
 from fmrec.local_aws.operations import Resources
-from fmrec.local_aws.orphan_watch import OrphanWatch
-from fmrec.local_aws.records import Records
-from fmrec.local_aws.training_metrics import TrainingMetrics
+from fmrec.local_aws.s3.durable_s3 import DurableS3
+from fmrec.local_aws.s3.object_files import ObjectFiles
+from fmrec.local_aws.state.database import Database
+from fmrec.local_aws.state.log_groups import LogGroups
+from fmrec.local_aws.state.records import Records
+from fmrec.local_aws.training.metrics import TrainingMetrics
+from fmrec.local_aws.wire.front import Front
+from fmrec.local_aws.wire.keep_alive import KeepAliveHandler
+from fmrec.local_aws.wire.loopback import LoopbackOnly
+from fmrec.local_aws.wire.mishaps import Mishaps
 from fmrec.local_aws.workplace import Workplace
 
 LOG = logging.getLogger(__name__)

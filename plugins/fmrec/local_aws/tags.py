@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fmrec.local_aws.faults import invalid
-from fmrec.local_aws.json_wire import Document
-from fmrec.local_aws.operation import Operation
+from fmrec.local_aws.api.faults import invalid
+from fmrec.local_aws.api.json_wire import Document
+from fmrec.local_aws.api.operation import Operation
 from fmrec.local_aws.workplace import Workplace
 
 _PAGE = 50

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmrec.local_aws.algorithms import Algorithms
-from fmrec.local_aws.containers import ContainerLedger
-from fmrec.local_aws.durable_s3 import DurableS3
-from fmrec.local_aws.fault_plan import FaultPlan
-from fmrec.local_aws.job_runner import JobRunner
-from fmrec.local_aws.log_groups import LogGroups
-from fmrec.local_aws.records import Identity, Kind, Records
+from fmrec.local_aws.machine.containers import ContainerLedger
+from fmrec.local_aws.machine.fault_plan import FaultPlan
+from fmrec.local_aws.machine.runner import JobRunner
+from fmrec.local_aws.s3.durable_s3 import DurableS3
+from fmrec.local_aws.state.log_groups import LogGroups
+from fmrec.local_aws.state.records import Identity, Kind, Records
 
 
 @dataclass(frozen=True)

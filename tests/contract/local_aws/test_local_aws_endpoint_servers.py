@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 from endpoint_hosting import UNHEALTHY, Hosting, Traffic, captured, running, variant, wait_for
 
-from fmrec.local_aws.containers import ContainerLedger
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.endpoint_server import ModelServer, ServerPlan
-from fmrec.local_aws.orphan_watch import OrphanWatch
+from fmrec.local_aws.endpoints.server import ModelServer, ServerPlan
+from fmrec.local_aws.machine.containers import ContainerLedger
+from fmrec.local_aws.machine.orphan_watch import OrphanWatch
+from fmrec.local_aws.state.database import Database
 
 pytestmark = pytest.mark.e2e
 

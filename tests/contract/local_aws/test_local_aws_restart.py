@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from fmrec.local_aws.__main__ import main
-from fmrec.local_aws.containers import ContainerLedger
-from fmrec.local_aws.database import Database
-from fmrec.local_aws.orphan_watch import OrphanWatch
+from fmrec.local_aws.machine.containers import ContainerLedger
+from fmrec.local_aws.machine.orphan_watch import OrphanWatch
+from fmrec.local_aws.state.database import Database
 
 pytestmark = pytest.mark.e2e
 

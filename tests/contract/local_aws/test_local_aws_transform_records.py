@@ -311,7 +311,7 @@ def test_a_job_in_flight_fails_over_a_restart_and_its_outputs_stay(
 
 
 def _tfrecord(content: bytes) -> bytes:
-    from fmrec.local_aws.tfrecord import masked_crc
+    from fmrec.local_aws.transform.tfrecord import masked_crc
 
     length = struct.pack("<Q", len(content))
     return length + struct.pack("<I", masked_crc(length)) + content + b"\0\0\0\0"

@@ -1,9 +1,0 @@
-"""What an operation is: a function from a region and parameters to a response."""
-
-from __future__ import annotations
-
-from collections.abc import Callable
-
-from fmrec.local_aws.json_wire import Document
-
-Operation = Callable[[str, Document], Document]

@@ -1,0 +1,1 @@
+"""S3 by moto, made durable; the objects that jobs read."""

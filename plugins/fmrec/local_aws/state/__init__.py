@@ -1,0 +1,1 @@
+"""What the server remembers: documents and logs in SQLite."""
