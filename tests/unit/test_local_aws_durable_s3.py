@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 
 import pytest
@@ -35,7 +36,11 @@ def storage(files, moto, monkeypatch):
     storage = DurableS3(ACCOUNT, files)
     storage.restore()
     storage.settled(lambda: moto.create_bucket("bucket", "us-east-1"))
-    return storage
+    yield storage
+    # moto warns of objects that it did not end itself, and here it does not know them.
+    for each in gc.get_objects():
+        if isinstance(each, FakeKey):
+            each.dispose()
 
 
 def put(storage, moto, key: str, content: bytes) -> None:
