@@ -6,7 +6,7 @@ import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from fmrec.local_aws.api.faults import JobFailedError
 from fmrec.local_aws.api.json_wire import Document
@@ -104,3 +104,42 @@ class JobRun(ABC, Generic[Outcome]):
         return self._place.records.update(
             self._identity, lambda document: change(document, now), now
         )
+
+
+class PlainRun(JobRun[Outcome]):
+    """The execution of a job whose status is all of its state.
+
+    `prefix` is what SageMaker puts before Status, `ended` the member that holds the time of its
+    end.
+    """
+
+    prefix: ClassVar[str]
+    ended: ClassVar[str]
+
+    def request_stop(self) -> None:
+        """Record that the job was asked to stop."""
+        self._move("Stopping")
+
+    def cancel(self) -> None:
+        """Record that the job was stopped before it began."""
+        self._move("Stopped")
+
+    def fail(self, reason: str) -> None:
+        """Record that the job failed."""
+        self._move("Failed", FailureReason=reason[:LONGEST_REASON])
+
+    def _move(self, status: str, **members: str) -> None:
+        """Enter a status, unless the job has ended."""
+
+        def change(document: Document, now: float) -> None:
+            if document[f"{self.prefix}Status"] in FINAL:
+                return
+            document.update({f"{self.prefix}Status": status, "LastModifiedTime": now, **members})
+            if status in FINAL:
+                document[self.ended] = now
+                self._close(document, now)
+
+        self._update(change)
+
+    def _close(self, document: Document, now: float) -> None:
+        """Complete the document of a job that has ended."""

@@ -11,7 +11,7 @@ from fmrec.local_aws.algorithms import Algorithm, resolve_for
 from fmrec.local_aws.api.faults import ApiError, JobFailedError
 from fmrec.local_aws.api.json_wire import Document
 from fmrec.local_aws.jobs.hosts import Host, hosts_of
-from fmrec.local_aws.jobs.run import FINAL, LONGEST_REASON, JobRun
+from fmrec.local_aws.jobs.run import PlainRun
 from fmrec.local_aws.machine.containers import Container, environment
 from fmrec.local_aws.machine.runner import JobControl
 from fmrec.local_aws.processing.layout import lay_out, outputs_of
@@ -25,20 +25,11 @@ _COPY_SECONDS = 1.0
 End = Literal["Completed", "Stopped", "MaxRuntimeExceeded"]
 
 
-class ProcessingRun(JobRun[End]):
+class ProcessingRun(PlainRun[End]):
     """The execution of one processing job."""
 
-    def request_stop(self) -> None:
-        """Record that the job was asked to stop."""
-        self._move("Stopping")
-
-    def cancel(self) -> None:
-        """Record that the job was stopped before it began."""
-        self._move("Stopped")
-
-    def fail(self, reason: str) -> None:
-        """Record that the job failed."""
-        self._move("Failed", FailureReason=reason[:LONGEST_REASON])
+    prefix = "ProcessingJob"
+    ended = "ProcessingEndTime"
 
     def _finish(self, end: End) -> None:
         if end == "MaxRuntimeExceeded":
@@ -159,16 +150,6 @@ class ProcessingRun(JobRun[End]):
         while not all(_ended(containers)) and time.monotonic() < kill_at:
             control.check_closing()
             _wait_for_any(containers)
-
-    def _move(self, status: str, **members: str) -> None:
-        def change(document: Document, now: float) -> None:
-            if document["ProcessingJobStatus"] in FINAL:
-                return
-            document.update({"ProcessingJobStatus": status, "LastModifiedTime": now, **members})
-            if status in FINAL:
-                document["ProcessingEndTime"] = now
-
-        self._update(change)
 
 
 def _ended(containers: list[Container]) -> list[bool]:

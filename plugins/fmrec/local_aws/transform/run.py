@@ -12,7 +12,7 @@ from fmrec.local_aws.algorithms import resolve
 from fmrec.local_aws.api.faults import JobFailedError
 from fmrec.local_aws.api.json_wire import Document
 from fmrec.local_aws.jobs.model_archive import unpack
-from fmrec.local_aws.jobs.run import FINAL, LONGEST_REASON, JobRun
+from fmrec.local_aws.jobs.run import PlainRun
 from fmrec.local_aws.machine.runner import JobControl
 from fmrec.local_aws.s3.sources import SourceObject, find, parse_uri
 from fmrec.local_aws.state.log_groups import LogWriter
@@ -25,8 +25,11 @@ LOG_GROUP = "/aws/sagemaker/TransformJobs"
 End = Literal["Completed", "Stopped"]
 
 
-class TransformRun(JobRun[End]):
+class TransformRun(PlainRun[End]):
     """The execution of one batch transform job."""
+
+    prefix = "TransformJob"
+    ended = "TransformEndTime"
 
     def _execute(self, control: JobControl) -> End:
         document = self._update(
@@ -65,18 +68,6 @@ class TransformRun(JobRun[End]):
         if "DataCaptureConfig" in document:
             capture(document, inputs, self._place, self._folder / "manifest.json")
         return "Completed"
-
-    def request_stop(self) -> None:
-        """Record that the job was asked to stop."""
-        self._move("Stopping")
-
-    def cancel(self) -> None:
-        """Record that the job was stopped before it began."""
-        self._move("Stopped")
-
-    def fail(self, reason: str) -> None:
-        """Record that the job failed."""
-        self._move("Failed", FailureReason=reason[:LONGEST_REASON])
 
     def _finish(self, end: End) -> None:
         self._move(end)
@@ -136,16 +127,6 @@ class TransformRun(JobRun[End]):
         if share.blame:
             culprit = "Algorithm" if "Algorithm" in share.blame else "Client"
             raise JobFailedError(f"{culprit}Error: See job logs for more information")
-
-    def _move(self, status: str, **members: str) -> None:
-        def change(document: Document, now: float) -> None:
-            if document["TransformJobStatus"] in FINAL:
-                return
-            document.update({"TransformJobStatus": status, "LastModifiedTime": now, **members})
-            if status in FINAL:
-                document["TransformEndTime"] = now
-
-        self._update(change)
 
 
 def _raise_first(working: list[Future[None]]) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fmrec.local_aws.api.faults import ApiError, JobFailedError
 from fmrec.local_aws.api.json_wire import Document
-from fmrec.local_aws.jobs.run import FINAL, LONGEST_REASON, JobRun
+from fmrec.local_aws.jobs.run import PlainRun
 from fmrec.local_aws.machine.runner import JobControl, ServerClosingError
 from fmrec.local_aws.tuning.progress import TuningProgress
 from fmrec.local_aws.tuning.results import report
@@ -22,8 +22,11 @@ _OVER = "_Over"
 End = Literal["Completed", "Stopped"]
 
 
-class TuningRun(JobRun[End]):
+class TuningRun(PlainRun[End]):
     """The execution of one tuning job."""
+
+    prefix = "HyperParameterTuningJob"
+    ended = "HyperParameterTuningEndTime"
 
     def _begin(self) -> None:
         """Meet no fault: a tuning job has no hosts that could be missing or crash."""
@@ -37,18 +40,6 @@ class TuningRun(JobRun[End]):
         """Return True: what was going on stands in the documents."""
         del document
         return True
-
-    def request_stop(self) -> None:
-        """Record that the job was asked to stop."""
-        self._move("Stopping")
-
-    def cancel(self) -> None:
-        """Record that the job was stopped before it began."""
-        self._move("Stopped")
-
-    def fail(self, reason: str) -> None:
-        """Record that the job failed."""
-        self._move("Failed", FailureReason=reason[:LONGEST_REASON])
 
     def _execute(self, control: JobControl) -> End:
         document = self._place.records.find(self._identity) or {}
@@ -121,14 +112,6 @@ class TuningRun(JobRun[End]):
         members = progress.report()
         self._update(lambda document, now: document.update(members, LastModifiedTime=now))
 
-    def _move(self, status: str, **members: str) -> None:
-        def change(document: Document, now: float) -> None:
-            if document[_STATUS] in FINAL:
-                return
-            document.update({_STATUS: status, "LastModifiedTime": now, **members})
-            if status in FINAL:
-                document["HyperParameterTuningEndTime"] = now
-                seconds = int(now - document["CreationTime"])
-                document["ConsumedResources"] = {"RuntimeInSeconds": seconds}
-
-        self._update(change)
+    def _close(self, document: Document, now: float) -> None:
+        seconds = int(now - document["CreationTime"])
+        document["ConsumedResources"] = {"RuntimeInSeconds": seconds}
