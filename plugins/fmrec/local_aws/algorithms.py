@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import struct
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
+
+import regex
 
 from fmrec.local_aws.api.faults import invalid
 from fmrec.local_aws.api.json_wire import Document
@@ -51,6 +54,9 @@ class Algorithm:
     batch_accept: str | None = None
 
 
+LOG = logging.getLogger(__name__)
+_SEARCH_SECONDS = 1.0
+
 Algorithms = Mapping[str, Algorithm]
 
 
@@ -86,7 +92,7 @@ def _factorization_machines_metrics() -> tuple[Metric, ...]:
 
 
 def _built_in(name: str, metrics: tuple[tuple[str, str], ...]) -> Algorithm:
-    command = (sys.executable, "-m", "fmrec.local_aws.built_in", name)
+    command = (sys.executable, "-P", "-m", "fmrec.local_aws.built_in", name)
     return Algorithm(
         train=(*command, "train"),
         serve=(*command, "serve"),
@@ -99,8 +105,8 @@ def _built_in(name: str, metrics: tuple[tuple[str, str], ...]) -> Algorithm:
 IMAGES: Algorithms = MappingProxyType(
     {
         "factorization-machines": Algorithm(
-            train=(sys.executable, "-m", "fmrec.fm", "train"),
-            serve=(sys.executable, "-m", "fmrec.fm", "serve"),
+            train=(sys.executable, "-P", "-m", "fmrec.fm", "train"),
+            serve=(sys.executable, "-P", "-m", "fmrec.fm", "serve"),
             built_in=True,
             metrics=_factorization_machines_metrics(),
             batch_accept="application/jsonlines",
@@ -108,8 +114,8 @@ IMAGES: Algorithms = MappingProxyType(
         "knn": _built_in("knn", built_in_metrics.KNN),
         "kmeans": _built_in("kmeans", built_in_metrics.KMEANS),
         "fmrec-fm": Algorithm(  # the project's own image
-            train=(sys.executable, "-m", "fmrec.fm", "train"),
-            serve=(sys.executable, "-m", "fmrec.fm", "serve"),
+            train=(sys.executable, "-P", "-m", "fmrec.fm", "train"),
+            serve=(sys.executable, "-P", "-m", "fmrec.fm", "serve"),
             batch_accept="application/jsonlines",
         ),
     }
@@ -160,13 +166,19 @@ class MetricReader:
     """Finds metrics in log lines and keeps the last value of each."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
-        self._metrics = [(metric.name, re.compile(metric.regex)) for metric in metrics]
+        self._metrics = {metric.name: regex.compile(metric.regex) for metric in metrics}
         self._last: dict[str, tuple[float, float]] = {}
 
     def read(self, line: str, seconds: float) -> None:
         """Take in a line that was logged at this Unix time."""
-        for name, pattern in self._metrics:
-            match = pattern.search(line)
+        for name, pattern in list(self._metrics.items()):
+            try:
+                # re would hold every other thread up while it tries all ways to match.
+                match = pattern.search(line, timeout=_SEARCH_SECONDS, concurrent=True)
+            except TimeoutError:
+                LOG.warning("metric %s is read no further: its Regex takes too long", name)
+                del self._metrics[name]
+                continue
             if match is None:
                 continue
             try:
@@ -188,8 +200,8 @@ class MetricReader:
 
 def _check_regex(metric: Metric) -> None:
     try:
-        groups = re.compile(metric.regex).groups
-    except re.error as error:
+        groups = regex.compile(metric.regex).groups
+    except regex.error as error:
         raise invalid(f"The Regex of metric {metric.name!r} is not valid: {error}.") from None
     if groups < 1:
         raise invalid(f"The Regex of metric {metric.name!r} has no group that captures its value.")

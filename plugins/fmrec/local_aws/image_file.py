@@ -113,6 +113,9 @@ class _ImageTable:
             if rest and rest[0].endswith(".py") and not _is_file(folder / rest[0]):
                 raise self._wrong(key, f"names {rest[0]!r}, which is no file in {folder}")
             found: str | None = sys.executable
+            if rest and rest[0] == "-m":
+                # Not from the folder it runs in, which is the job's: data would be code.
+                rest.insert(0, "-P")
         else:
             found = shutil.which(str(folder / program) if "/" in program else program)
         if found is None:

@@ -61,10 +61,10 @@ _OPERATORS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "In": ("instr(?, ',' || {} || ',') > 0", _listed),
     "Exists": ("({} IS NOT NULL) = ?", _present),
     "NotExists": ("({} IS NULL) = ?", _present),
-    "GreaterThan": ("{} > ?", _number),
-    "GreaterThanOrEqualTo": ("{} >= ?", _number),
-    "LessThan": ("{} < ?", _number),
-    "LessThanOrEqualTo": ("{} <= ?", _number),
+    "GreaterThan": ("CAST({} AS REAL) > ?", _number),
+    "GreaterThanOrEqualTo": ("CAST({} AS REAL) >= ?", _number),
+    "LessThan": ("CAST({} AS REAL) < ?", _number),
+    "LessThanOrEqualTo": ("CAST({} AS REAL) <= ?", _number),
 }
 
 
@@ -95,7 +95,7 @@ class Search:
             {"MaxResults": _PAGE, **request, "SortBy": sort_by},
             "Descending",
             _conditions(request.get("SearchExpression", {})),
-            {sort_by: "modified" if sort_by == "LastModifiedTime" else _property(sort_by)},
+            {sort_by: _sort_key(sort_by)},
         )
         page, token = self._place.records.page(_KINDS[resource], region, listing)
         found = [
@@ -123,9 +123,14 @@ def _condition(given: Document) -> tuple[str, Any]:
     return sql.format(_property(given["Name"])), parameter(given.get("Value", ""))
 
 
+def _sort_key(name: str) -> str:
+    # A resource without the property is sorted too, or a page would end at it.
+    return "modified" if name == "LastModifiedTime" else f"ifnull({_property(name)}, '')"
+
+
 def _property(name: str) -> str:
     """Return the SQL of a property that a filter names by its path."""
-    if not _PATH.fullmatch(name) or name.startswith("Tags."):
+    if not _PATH.fullmatch(name) or name.startswith(("Tags.", "Metrics.", "InputDataConfig.")):
         raise unsupported(f"a search by {name!r}")
     path = ".".join(f'"{part}"' for part in name.split("."))
     return f"json_extract(document, '$.{path}')"

@@ -51,6 +51,6 @@ class Tags:
 
 
 def _offset(token: str) -> int:
-    if not token.isdecimal():
+    if not token.isdecimal() or len(token) > 4:
         raise invalid("Invalid NextToken.")
     return int(token)

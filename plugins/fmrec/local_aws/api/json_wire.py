@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from typing import Any, cast
 
@@ -11,6 +12,8 @@ from botocore.model import ListShape, MapShape, OperationModel, Shape, Structure
 
 from fmrec.local_aws.api.constraints import check
 from fmrec.local_aws.api.faults import ApiError
+
+_LONGEST_INTEGER = 19  # digits of 64 bits
 
 Document = dict[str, Any]
 
@@ -40,7 +43,10 @@ class JsonWire:
         ValidationException for parameters that the model does not allow.
         """
         try:
-            parameters = json.loads(body or b"{}")
+            parameters = json.loads(
+                body or b"{}", parse_constant=_no_number, parse_float=_finite, parse_int=_integer
+            )
+            json.dumps(parameters, ensure_ascii=False).encode()  # raises for half a character
             if not isinstance(parameters, dict):
                 raise ApiError("SerializationException", "The request is not a JSON object.")
             shape = operation.input_shape
@@ -89,6 +95,21 @@ def _serialised(value: Any, shape: Shape) -> Any:
     if isinstance(shape, MapShape):
         return {key: _serialised(member, shape.value) for key, member in value.items()}
     return value
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise ValueError(f"an integer of {len(text)} digits")
+    return int(text)
 
 
 def _seconds(value: float | str) -> float:

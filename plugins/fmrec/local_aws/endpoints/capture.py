@@ -97,7 +97,7 @@ class Captures:
             for folder, file in files.items():
                 try:
                     self._write(folder, file)
-                except OSError:
+                except Exception:  # what one endpoint was told must not end the others' capture
                     LOG.exception("%d captured requests could not be written", len(file.lines))
             if closing:
                 return

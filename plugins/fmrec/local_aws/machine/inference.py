@@ -86,7 +86,7 @@ class ServingContainer:
     ) -> None:
         self.port = _free_port()
         variables = environment(
-            folder, threads, {"SAGEMAKER_BIND_TO_PORT": str(self.port), **given}
+            folder, threads, {**given, "SAGEMAKER_BIND_TO_PORT": str(self.port)}
         )
         self._container = Container(command, variables, folder, ledger, lines)
 

@@ -89,6 +89,10 @@ def download(objects: list[SourceObject], folder: Path) -> None:
             raise JobFailedError(
                 f"ClientError: Data download failed: {address} was deleted meanwhile."
             ) from None
+        except (OSError, ValueError) as error:
+            raise JobFailedError(
+                f"ClientError: Data download failed: {address} cannot be stored ({error})."
+            ) from None
 
 
 def _under_prefix(s3: DurableS3, bucket: str, prefix: str) -> list[SourceObject]:

@@ -51,13 +51,16 @@ class LogGroups:
         for region in backends.regions:
             backends[region].groups = _Groups(self._database, region, self._clock)
         for row in self._database.rows("SELECT * FROM log_groups"):
+            if row["region"] not in backends.regions:
+                continue  # this moto does not know it
             make_group: Any = LogGroup  # abstract to a type checker, not to moto
             group = make_group(self._account, row["region"], row["name"])
             group.creation_time = _moment(row["created"])
             group.retention_in_days = row["retention"]
             backends[row["region"]].groups[row["name"]] = group
         for row in self._database.rows("SELECT * FROM log_streams ORDER BY id"):
-            self._show(*row)
+            if row["region"] in backends.regions:
+                self._show(*row)
 
     def stream(self, region: str, group: str, name: str) -> LogWriter:
         """Create a stream where it is missing, its group too, and return its writer."""

@@ -239,7 +239,9 @@ def _status(kind: Kind, document: Document) -> str:
 def _position(listing: Listing) -> tuple[Any, str]:
     try:
         sort_by, value, name = json.loads(base64.urlsafe_b64decode(listing.request["NextToken"]))
-    except ValueError:
+        if not isinstance(value, str | float) or not isinstance(name, str):
+            value = float(value)
+    except (ValueError, TypeError, OverflowError):
         raise invalid("Invalid NextToken.") from None
     if sort_by != listing.sort_by:
         raise invalid(f"The NextToken belongs to a list sorted by {sort_by}.")

@@ -14,10 +14,13 @@ _DEFAULT = "/opt/ml/checkpoints"
 
 
 def local_path(configuration: Document) -> PurePosixPath:
-    """Return LocalPath relative to /opt/ml; refuse one that lies elsewhere, with an ApiError."""
+    """Return LocalPath relative to /opt/ml; refuse one elsewhere, with an ApiError.
+
+    In any other folder S3's objects could stand where the job looks for code or configuration.
+    """
     given = PurePosixPath(configuration.get("LocalPath", _DEFAULT))
-    if not given.is_relative_to(_ROOT) or given == _ROOT or ".." in given.parts:
-        raise unsupported(f"a LocalPath of CheckpointConfig outside /opt/ml: {str(given)!r}")
+    if not given.is_relative_to(_DEFAULT) or ".." in given.parts:
+        raise unsupported(f"a LocalPath of CheckpointConfig outside {_DEFAULT}: {str(given)!r}")
     return given.relative_to(_ROOT)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextlib import ExitStack
+from typing import IO, Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+import botocore.session
 from werkzeug.wrappers import Request, Response
 
 from fmrec.local_aws.api.faults import ApiError
@@ -17,6 +20,8 @@ from fmrec.local_aws.api.json_wire import JsonWire
 from fmrec.local_aws.api.operation import Operation
 from fmrec.local_aws.endpoints.invocations import Runtime
 from fmrec.local_aws.s3.durable_s3 import DurableS3
+from fmrec.local_aws.wire.loopback import refusal
+from fmrec.local_aws.wire.moto_services import MotoServices, OtherServiceError
 
 LOG = logging.getLogger(__name__)
 _TARGET = "SageMaker."
@@ -31,6 +36,7 @@ _INVOCATIONS = {
 }
 _LARGEST_REQUEST = 8 << 20  # bytes; more than any request of SageMaker's API needs
 _FORM = "application/x-www-form-urlencoded"
+_IN_MEMORY, _BLOCK = 1 << 20, 1 << 16  # bytes
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -47,7 +53,8 @@ class Front:
         self._s3 = s3
         self._runtime = runtime
         self._wire = JsonWire("sagemaker")
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = MotoServices()
+        self._regions = _regions()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -57,6 +64,10 @@ class Front:
         target = request.headers.get("X-Amz-Target", "")
         if service == "sagemaker" or target.startswith(_TARGET):
             region = scope["region"] if scope else _DEFAULT_REGION
+            if region not in self._regions:
+                # It would be a folder's name, and there are no logs in it.
+                unknown = ApiError("UnrecognizedClientException", f"There is no region {region!r}.")
+                return self._refused(unknown)(environ, start_response)
             return self._sagemaker(request, target, region)(environ, start_response)
         if request.path.startswith("/moto-api"):
             # moto's own controls would change its memory behind the back of the state folder.
@@ -65,15 +76,17 @@ class Front:
             # moto would take the object for a form and store none of it. curl and urllib call
             # whatever they send so.
             environ["CONTENT_TYPE"] = "binary/octet-stream"
-        if request.method in _READING:
-            return self._to_moto(environ, start_response)
-        with self._s3.take_turn(request.path):
+        with ExitStack() as held:
+            if request.method not in _READING:
+                # All of it, before anybody else waits for this request.
+                held.enter_context(_received(environ))
+                held.enter_context(self._s3.take_turn(f"{service} {request.path}"))
             return self._to_moto(environ, start_response)
 
     def _sagemaker(self, request: Request, target: str, region: str) -> Response:
         try:
             invocation = _INVOCATION.fullmatch(request.path)
-            if invocation and invocation["kind"] in _INVOCATIONS:
+            if invocation and request.method == "POST" and invocation["kind"] in _INVOCATIONS:
                 return self._invoke(region, invocation, request)
             if not target.startswith(_TARGET):
                 place = f"{request.method} {request.path}"
@@ -118,6 +131,8 @@ class Front:
 
         try:
             answer = self._s3.settled(respond)
+        except OtherServiceError as error:
+            return refusal(environ, 400, "NotImplemented", str(error))(environ, start_response)
         except OSError as error:
             LOG.exception("S3 could not be written to the state folder")
             body = (
@@ -128,6 +143,41 @@ class Front:
             return Response(body, 500, content_type="application/xml")(environ, start_response)
         started[0]()
         return answer
+
+
+def _regions() -> frozenset[str]:
+    session = botocore.session.get_session()
+    partitions = ("aws", "aws-cn", "aws-us-gov")
+    return frozenset(
+        region for each in partitions for region in session.get_available_regions("logs", each)
+    )
+
+
+def _received(environ: WSGIEnvironment) -> IO[bytes]:
+    """Return a request's body as a file, which takes its place.
+
+    Raises ConnectionError when the client leaves or breaks off.
+    """
+    body: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - the caller's
+    announced = environ.get("CONTENT_LENGTH") or None
+    try:
+        stream = environ["wsgi.input"]
+        left = int(announced) if announced else sys.maxsize
+        in_chunks = bool(environ.get("wsgi.input_terminated"))
+        while (announced or in_chunks) and left and (block := stream.read(min(_BLOCK, left))):
+            left -= body.write(block)
+    except OSError as error:
+        body.close()
+        raise ConnectionError(f"the request broke off: {error}") from None
+    if announced and left:
+        body.close()
+        raise ConnectionError("the client left before its request was whole")
+    environ["wsgi.input"] = body
+    environ["CONTENT_LENGTH"] = str(body.tell())
+    environ.pop("wsgi.input_terminated", None)
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    body.seek(0)
+    return body
 
 
 def _body(request: Request) -> bytes:

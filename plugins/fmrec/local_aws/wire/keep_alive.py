@@ -7,6 +7,7 @@ small requests a second then spends its time on opening connections.
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import threading
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from werkzeug.exceptions import InternalServerError
 
 LOG = logging.getLogger(__name__)
 _BLOCK = 1 << 20
+_LENGTH = re.compile("[0-9]{1,15}")
 _WITHOUT_BODY = (204, 304)
 
 
@@ -54,6 +56,7 @@ class KeepAliveHandler(MotoRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    timeout = 60  # seconds without a byte, after which a client counts as gone
     connections = OpenConnections()  # of the process, which has one server
 
     def setup(self) -> None:
@@ -77,7 +80,7 @@ class KeepAliveHandler(MotoRequestHandler):
     def run_wsgi(self) -> None:
         """Answer one request."""
         length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal():
+        if "Transfer-Encoding" in self.headers or not _LENGTH.fullmatch(length):
             # Where such a body ends is the application's business: the connection ends with it.
             self.close_connection = True
             super().run_wsgi()
@@ -193,7 +196,7 @@ class _Answer:
         if handler.close_connection:
             headers.append(("Connection", "close"))
         lines = [f"HTTP/1.1 {self._status}", *(f"{name}: {value}" for name, value in headers)]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
     def _write(self, data: bytes) -> None:
         self.begun = True

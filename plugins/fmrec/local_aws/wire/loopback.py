@@ -43,9 +43,12 @@ class LoopbackOnly:
         objection = self._objection(environ)
         if objection is None:
             return self._application(environ, start_response)
-        return _refusal(objection, environ)(environ, start_response)
+        return refusal(environ, 403, "AccessDenied", objection)(environ, start_response)
 
     def _objection(self, environ: WSGIEnvironment) -> str | None:
+        if environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
+            # What a page embeds (an image, a frame) is fetched without an Origin.
+            return "The local AWS answers nothing that a web page of another address asks for."
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and not _is_local_origin(origin):
             return (
@@ -75,14 +78,14 @@ def _is_local_authority(authority: str, *, subdomains: bool) -> bool:
     return is_loopback(host) or (subdomains and host.endswith(".localhost"))
 
 
-def _refusal(message: str, environ: WSGIEnvironment) -> Response:
-    """Build AWS's answer to who has no access, in JSON for the services that speak it."""
+def refusal(environ: WSGIEnvironment, status: int, code: str, message: str) -> Response:
+    """Build an AWS error, in JSON for the services that speak it; their codes end in Exception."""
     if "HTTP_X_AMZ_TARGET" in environ:
-        code = "AccessDeniedException"
+        code = f"{code}Exception"
         body = json.dumps({"__type": code, "message": message})
-        return Response(body, 403, {"x-amzn-ErrorType": code}, mimetype="application/json")
+        return Response(body, status, {"x-amzn-ErrorType": code}, mimetype="application/json")
     body = (
-        "<?xml version='1.0' encoding='UTF-8'?>\n<ErrorResponse><Error><Code>AccessDenied</Code>"
+        f"<?xml version='1.0' encoding='UTF-8'?>\n<ErrorResponse><Error><Code>{code}</Code>"
         f"<Message>{html.escape(message)}</Message></Error></ErrorResponse>"
     )
-    return Response(body, 403, content_type="application/xml")
+    return Response(body, status, content_type="application/xml")
