@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path, PurePosixPath
 
 from fmrec.local_aws.api.faults import JobFailedError, unsupported
@@ -65,12 +67,15 @@ class CheckpointSync:
             self._copied[path] = state
 
     def _states(self) -> list[tuple[Path, tuple[int, int]]]:
+        """Return time and size of every file; the job may write and remove meanwhile."""
         states = []
-        for path in sorted(self._folder.rglob("*")):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            if path.is_file():
-                states.append((path, (status.st_mtime_ns, status.st_size)))
+        for folder, _, names in os.walk(self._folder):
+            for name in sorted(names):
+                path = Path(folder, name)
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    states.append((path, (status.st_mtime_ns, status.st_size)))
         return states
