@@ -7,7 +7,7 @@ import math
 import re
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -169,8 +169,8 @@ class MetricReader:
         self._metrics = {metric.name: regex.compile(metric.regex) for metric in metrics}
         self._last: dict[str, tuple[float, float]] = {}
 
-    def read(self, line: str, seconds: float) -> None:
-        """Take in a line that was logged at this Unix time."""
+    def values(self, line: str) -> Iterator[tuple[str, float]]:
+        """Yield the metrics that stand in a line, by name."""
         for name, pattern in list(self._metrics.items()):
             try:
                 # re would hold every other thread up while it tries all ways to match.
@@ -186,8 +186,13 @@ class MetricReader:
                 value = struct.unpack("<f", struct.pack("<f", float(match[1])))[0]
             except (ValueError, OverflowError):
                 continue
-            if not math.isfinite(value):
-                continue  # CloudWatch takes no such metric, and JSON has no such number
+            # CloudWatch takes no other metric, and JSON has no such number.
+            if math.isfinite(value):
+                yield name, value
+
+    def read(self, line: str, seconds: float) -> None:
+        """Take in a line that was logged at this Unix time."""
+        for name, value in self.values(line):
             self._last[name] = (value, seconds)
 
     def final(self) -> list[Document]:

@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 from fmrec.errors import ConfigurationError
 from fmrec.local_aws.algorithms import Algorithms
 from fmrec.local_aws.endpoints.invocations import Runtime
-from fmrec.local_aws.machine.containers import ContainerLedger
+from fmrec.local_aws.machine.containers import ContainerLedger, end_strays
 from fmrec.local_aws.machine.fault_plan import FaultPlan
 from fmrec.local_aws.machine.orphan_watch import OrphanWatch
 from fmrec.local_aws.machine.runner import JobRunner
@@ -130,7 +130,7 @@ class LocalAws:
         self._lock.close()
 
     def _restore(self) -> None:
-        ended = self._place.ledger.end_left_over()
+        ended = [*self._place.ledger.end_left_over(), *end_strays(self._place.folder)]
         if ended:
             LOG.warning("ended process groups that a killed server left behind: %s", ended)
         self._place.s3.restore()

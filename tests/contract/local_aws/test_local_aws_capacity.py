@@ -125,6 +125,17 @@ def test_an_interrupted_spot_job_goes_on_from_its_checkpoint(
     assert job["BillableTimeInSeconds"] <= job["TrainingTimeInSeconds"]
 
 
+def test_interruptions_without_end_end_with_the_time(
+    sagemaker, bucket, name, training_request, finished, plan
+):
+    plan({"fault": "interrupt"})
+    request = spot(
+        training_request(name, bucket, max_runtime=1, seconds=60), bucket, name, longest=2
+    )
+    sagemaker.create_training_job(**request)
+    assert finished(sagemaker, name)["TrainingJobStatus"] == "Stopped"
+
+
 def test_a_checkpoint_is_there_for_the_next_job(
     sagemaker, s3, bucket, name, training_request, finished
 ):

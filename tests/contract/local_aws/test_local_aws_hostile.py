@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import sqlite3
 import tarfile
 import urllib.error
 import urllib.parse
@@ -171,3 +172,15 @@ def test_an_archive_that_is_no_model(sagemaker, s3, bucket, name, finished, cont
     job = finished(sagemaker, name, "transform")
     assert job["TransformJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("ClientError: Failed to extract model data archive")
+
+
+def test_a_folder_with_logs_of_no_region_still_opens(tmp_path, start):
+    with start(tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / "sagemaker.sqlite3") as database:
+        database.execute(
+            "INSERT INTO log_streams (region, log_group, name, created) VALUES ('x', 'g', 'n', 0)"
+        )
+    database.close()
+    with start(tmp_path) as server:
+        assert server.client("sagemaker").list_models()["Models"] == []

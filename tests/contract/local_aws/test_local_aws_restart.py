@@ -239,3 +239,51 @@ def test_stdout_holds_the_ready_line_alone(tmp_path, start):
         server.client("s3").create_bucket(Bucket="bucket")
         assert server.terminate() == 0
         assert server.process.stdout.read() == ""
+
+
+def test_an_orderly_end_leaves_the_queue_as_it_was(tmp_path, start, training_request, wait_for):
+    """Of forty jobs two have begun; the others have their turn after the next start."""
+    names = [f"job-{number:02}" for number in range(40)]
+    with start(tmp_path) as server:
+        server.client("s3").create_bucket(Bucket="bucket")
+        sagemaker = server.client("sagemaker")
+        for name in names[:2]:
+            sagemaker.create_training_job(**training_request(name, "bucket", seconds=600))
+        for name in names[2:]:
+            sagemaker.create_training_job(**training_request(name, "bucket"))
+        for name in names[:2]:
+            wait_for(lambda name=name: pid_of(server, name))
+        assert server.terminate() == 0
+    with start(tmp_path) as server:
+        sagemaker = server.client("sagemaker")
+
+        def statuses() -> list[str]:
+            listed = sagemaker.list_training_jobs(MaxResults=100, SortBy="Name")
+            return [job["TrainingJobStatus"] for job in listed["TrainingJobSummaries"]]
+
+        wait_for(lambda: "InProgress" not in statuses())
+        assert statuses() == ["Failed"] * 2 + ["Completed"] * 38
+        assert not list((tmp_path / "jobs").glob("training-job/*/*"))
+
+
+def test_a_queued_job_whose_image_is_gone_fails_and_runs_nothing(
+    tmp_path, start, training_request, finished
+):
+    images = tmp_path / "images.toml"
+    images.write_text('[images.mine]\ntrain = ["true"]\n')
+    options = ("--images", str(images))
+    with start(tmp_path / "state", *options) as server:
+        server.client("s3").create_bucket(Bucket="bucket")
+        sagemaker = server.client("sagemaker")
+        for name in ("first", "second"):
+            sagemaker.create_training_job(**training_request(name, "bucket", seconds=600))
+        request = training_request("queued", "bucket", image="mine")
+        request["AlgorithmSpecification"]["ContainerArguments"] = ["touch", str(tmp_path / "ran")]
+        sagemaker.create_training_job(**request)
+        server.kill()
+    images.write_text('[images.mine]\nserve = ["true"]\n')
+    with start(tmp_path / "state", *options) as server:
+        job = finished(server.client("sagemaker"), "queued")
+        assert job["TrainingJobStatus"] == "Failed"
+        assert job["FailureReason"].startswith("ClientError: ")
+    assert not (tmp_path / "ran").exists()

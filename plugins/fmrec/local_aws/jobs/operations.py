@@ -131,6 +131,7 @@ class Jobs(ABC):
 
     def recover(self) -> None:
         """Queue again what never began; finish what can be; mark the rest as Failed."""
+        self._sweep()
         for identity in self._place.records.with_status(self.kind, LIVE, self._place.account):
             document = self._place.records.find(identity) or {}
             run = self.run(identity)
@@ -145,6 +146,16 @@ class Jobs(ABC):
             else:
                 run.fail(RESTARTED)
                 shutil.rmtree(self._place.job_folder(identity), ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove the folders of jobs that have ended, or are gone."""
+        live = {
+            self._place.job_folder(identity)
+            for identity in self._place.records.with_status(self.kind, LIVE, self._place.account)
+        }
+        for folder in (self._place.folder / self.kind).glob("*/*"):
+            if folder not in live:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def identity(self, region: str, request: Document) -> Identity:
         """Return the identity of the job that a request names."""

@@ -6,6 +6,7 @@ import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
 from fmrec.local_aws.api.faults import JobFailedError
@@ -35,6 +36,7 @@ class JobRun(ABC, Generic[Outcome]):
 
     def __call__(self, control: JobControl) -> None:
         """Run the job to one of its ends."""
+        conclude: Callable[[], None]
         try:
             document = self._place.records.find(self._identity) or {}
             if BEGUN in document:
@@ -44,19 +46,20 @@ class JobRun(ABC, Generic[Outcome]):
                 self._update(lambda document, now: document.update({BEGUN: now}))
                 self._begin()
                 end = self._execute(control)
+            conclude = partial(self._finish, end)
         except JobFailedError as fault:
-            self.fail(str(fault))
+            conclude = partial(self.fail, str(fault))
         except ServerClosingError:
             raise
         except Exception:
             LOG.exception("%s failed within the local AWS", self._identity)
-            self.fail(
-                "InternalServerError: We encountered an internal error. See the server's log."
+            conclude = partial(
+                self.fail,
+                "InternalServerError: We encountered an internal error. See the server's log.",
             )
-        else:
-            self._finish(end)
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        # First, for a job that has ended can be deleted, and another take its name and folder.
+        shutil.rmtree(self._folder, ignore_errors=True)
+        conclude()
 
     def enter_queue(self, document: Document, now: float) -> None:
         """Complete the document of a new job before it is recorded."""

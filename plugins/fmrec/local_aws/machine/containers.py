@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -16,6 +17,9 @@ import psutil
 from fmrec.local_aws.machine.orphan_watch import OrphanWatch
 from fmrec.local_aws.state.database import Database
 
+# A bar of progress goes back to the start of its line, again and again.
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_LONGEST_LINE = 1 << 18  # bytes of a line that are delivered before its end has come
 Lines = Callable[[list[str]], None]
 
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH")
@@ -74,6 +78,27 @@ class ContainerLedger:
         return ended
 
 
+def end_strays(folder: Path) -> list[int]:
+    """Kill every process whose job's folder is this one, or below; return their ids.
+
+    These are the ones that left their group, or began in the moment in which the server was killed.
+    """
+    ended = []
+    for process in psutil.process_iter():
+        try:
+            root = process.environ().get("FMREC_ML_ROOT")
+            if (
+                root is not None
+                and Path(root).is_relative_to(folder)
+                and process.pid != os.getpid()
+            ):
+                process.kill()
+                ended.append(process.pid)
+        except (psutil.Error, OSError, ValueError):
+            continue  # it has ended, or is another user's
+    return ended
+
+
 def environment(ml_root: Path, threads: int, given: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a container: no credentials, nothing of the server's own settings.
 
@@ -104,6 +129,7 @@ class Container:
         lines: Lines,
     ) -> None:
         self._ledger = ledger
+        self._folder = folder
         self._process = subprocess.Popen(
             list(command),
             cwd=folder,
@@ -144,7 +170,11 @@ class Container:
         self.kill()
         # At once, for the id is free to become another process's.
         self._ledger.remove(self._process.pid)
-        self._reader.join(timeout=10)
+        self._reader.join(timeout=0.5)
+        if self._reader.is_alive():
+            # A process that left the group holds the output open.
+            end_strays(self._folder)
+            self._reader.join(timeout=10)
 
     def _read(self, lines: Lines) -> None:
         pipe = self._process.stdout
@@ -154,7 +184,14 @@ class Container:
         with pipe:
             # Whatever has been written by now is one batch, so a busy log costs few transactions.
             while block := os.read(pipe.fileno(), 1 << 16):
-                *whole, rest = (rest + block).split(b"\n")
+                # The line break of a last carriage return may be still to come.
+                data, held = rest + block, b""
+                if data.endswith(b"\r"):
+                    data, held = data[:-1], b"\r"
+                *whole, rest = _LINE_END.split(data)
+                rest += held
+                if len(rest) > _LONGEST_LINE:
+                    whole, rest = [*whole, rest], b""
                 _deliver(whole, lines)
         if rest:
             _deliver([rest], lines)

@@ -1,7 +1,7 @@
 """Faults on purpose: what `faults.json` in the state folder tells the local AWS to do wrong.
 
 The file may be written while the server runs; `/_fmrec/faults` reads, replaces and removes it over
-HTTP. docs/local-aws.md describes it.
+HTTP. docs/faults.md describes it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from fmrec.local_aws.machine.phases import Phase
 from fmrec.local_aws.state.records import Identity, Kind
 
 LOG = logging.getLogger(__name__)
+_LONGEST = 1e6  # seconds
 REQUEST_FAULTS = ("throttle", "server-error", "slow")
 JOB_FAULTS = ("capacity", "crash", "interrupt")
 CRASHED = "InternalServerError: We encountered an internal error. Please try again."
@@ -161,7 +162,7 @@ def parse(text: bytes) -> tuple[int, tuple[Rule, ...]]:
         return 0, ()
     try:
         given = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"faults.json is not JSON: {error}") from None
     if not isinstance(given, dict) or not set(given) <= {"seed", "faults"}:
         raise ConfigurationError('faults.json must be an object with "seed" and "faults".')
@@ -190,8 +191,10 @@ def _rule(number: int, given: object) -> Rule:
     for name, (value, allowed) in choices.items():
         if value not in allowed:
             raise ConfigurationError(f"{where}: {name} is {value!r}; one of {', '.join(allowed)}.")
+    if "phase" in given and rule.fault != "crash":
+        raise ConfigurationError(f"{where}: phase is for crash; {rule.fault} has its own time.")
     no_times = rule.times is not None and rule.times < 1
-    if not 0 <= rule.probability <= 1 or rule.seconds < 0 or no_times:
+    if not 0 <= rule.probability <= 1 or not 0 <= rule.seconds < _LONGEST or no_times:
         raise ConfigurationError(
             f"{where}: probability lies from 0 to 1, seconds is 0 or more, times 1 or more."
         )

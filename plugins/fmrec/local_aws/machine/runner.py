@@ -39,6 +39,7 @@ class JobRunner:
         self._executor = ThreadPoolExecutor(slots, thread_name_prefix="job")
         self._supervisors = ThreadPoolExecutor(_SUPERVISORS, thread_name_prefix="supervisor")
         self._lock = threading.Lock()
+        self._closing = False
         self._jobs: dict[str, tuple[Future[None], JobControl]] = {}
 
     def submit(
@@ -59,6 +60,8 @@ class JobRunner:
         control = JobControl()
 
         def run() -> None:
+            if control.closing.is_set():
+                return  # it has not begun, and has its turn after the next start
             try:
                 job(control)
             except ServerClosingError:
@@ -68,10 +71,14 @@ class JobRunner:
                 raise
             finally:
                 with self._lock:
-                    self._jobs.pop(name, None)
+                    # Another job may have the name by now.
+                    if name in self._jobs and self._jobs[name][1] is control:
+                        del self._jobs[name]
 
         with self._lock:
             record()
+            if self._closing:
+                return
             executor = self._supervisors if supervises else self._executor
             self._jobs[name] = (executor.submit(run), control)
 
@@ -90,6 +97,7 @@ class JobRunner:
     def close(self) -> None:
         """Tell every job that the server ends, and wait until all have left."""
         with self._lock:
+            self._closing = True
             for _, control in self._jobs.values():
                 control.closing.set()
         for executor in (self._supervisors, self._executor):

@@ -56,13 +56,19 @@ class ProcessingRun(PlainRun[End]):
             return "Stopped"
         self._reach("Processing")
         end, code = self._process(document, algorithm, hosts, outputs, control)
-        message = _exit_message(hosts)
-        if message:
-            self._update(lambda document, now: document.update(ExitMessage=message))
         self._reach("Uploading")
         for output in outputs:
             output.finish(self._place.now())
-        if end == "Completed" and code != 0:
+        failed = end == "Completed" and code != 0
+        try:
+            message = _exit_message(hosts)
+        except JobFailedError:
+            if not failed:
+                raise
+            message = ""  # the exit code says more
+        if message:
+            self._update(lambda document, now: document.update(ExitMessage=message))
+        if failed:
             raise JobFailedError(f"AlgorithmError: , exit code: {code}")
         return end
 

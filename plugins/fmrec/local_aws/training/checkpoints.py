@@ -57,7 +57,12 @@ class CheckpointSync:
         for path, state in self._states():
             if self._copied.get(path) == state:
                 continue
-            address = join_uri(self._address, path.relative_to(self._folder).as_posix())
+            name = path.relative_to(self._folder).as_posix()
+            if name != name.encode("utf-8", "replace").decode():
+                raise JobFailedError(
+                    f"ClientError: Checkpoint upload failed: {name!r} is no name of an object."
+                )
+            address = join_uri(self._address, name)
             try:
                 self._s3.put(*parse_uri(address), path, now)
             except FileNotFoundError as error:

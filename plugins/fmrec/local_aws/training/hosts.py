@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from fmrec.local_aws.algorithms import Metric, MetricReader, resolve
+from fmrec.local_aws.algorithms import Metric, MetricReader, resolve_for
 from fmrec.local_aws.api.json_wire import Document
 from fmrec.local_aws.jobs.hosts import Host
 from fmrec.local_aws.machine.containers import Container, Lines, environment
@@ -24,7 +24,7 @@ class TrainingHosts:
         self, place: Workplace, identity: Identity, document: Document, hosts: list[Host]
     ) -> None:
         specification = document["AlgorithmSpecification"]
-        algorithm = resolve(specification["TrainingImage"], place.algorithms)
+        algorithm = resolve_for("train", specification["TrainingImage"], place.algorithms)
         definitions = specification.get("MetricDefinitions", [])
         self._reader = MetricReader([Metric(item["Name"], item["Regex"]) for item in definitions])
         self._reading = threading.Lock()
@@ -95,6 +95,7 @@ class TrainingHosts:
 
     def close(self) -> None:
         """Kill what still runs and take in the last output."""
+        self.kill()
         for container in self._containers:
             container.close()
 

@@ -103,6 +103,8 @@ class TrainingJobs(Jobs):
 
 def _completed_channel(given: Document) -> Document:
     name = given["ChannelName"]
+    if name in (".", ".."):
+        raise invalid(f"{name!r} is no name of a channel.")
     source = given["DataSource"].get("S3DataSource")
     if source is None:
         raise unsupported(f"channel {name!r} without an S3DataSource")

@@ -69,8 +69,7 @@ class TrainingMetrics:
         metrics = [
             Metric(item["Name"], item["Regex"]) for item in definitions if item["Name"] == name
         ]
+        reader = MetricReader(metrics)
         for milliseconds, message in self._logs.timed(region, TRAINING_JOBS, f"{jobs[0]}/"):
-            reader = MetricReader(metrics)
-            reader.read(message, milliseconds / 1000)
-            for found in reader.final():
-                yield datetime.fromtimestamp(found["Timestamp"], UTC), found["Value"]
+            for _, value in reader.values(message):
+                yield datetime.fromtimestamp(milliseconds / 1000, UTC), value

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from fmrec.local_aws.api.faults import JobFailedError
+from fmrec.local_aws.api.faults import ApiError, JobFailedError
 from fmrec.local_aws.api.json_wire import Document
 from fmrec.local_aws.jobs.hosts import Host, hosts_of
 from fmrec.local_aws.jobs.model_archive import pack
-from fmrec.local_aws.jobs.run import JobRun
+from fmrec.local_aws.jobs.run import LONGEST_REASON, JobRun
 from fmrec.local_aws.machine.fault_plan import CAPACITY, CRASHED, Rule
 from fmrec.local_aws.machine.runner import JobControl
 from fmrec.local_aws.s3.sources import join_uri, parse_uri
@@ -24,6 +24,7 @@ from fmrec.local_aws.training.states import End, StartAgain
 
 _POLL_SECONDS = 0.05
 _COPY_SECONDS = 1.0
+_LONGEST_FAILURE = 4 * LONGEST_REASON  # bytes that are enough for as many characters
 # A member that no response shows: how training ended, noted before anything is uploaded.
 _ENDED = "_Ended"
 _OWN_FAULT = "InternalServerError"
@@ -40,8 +41,8 @@ class TrainingRun(JobRun[End]):
 
     def resumable(self, document: Document) -> bool:
         """Return whether training was over when the former server ended, and its model is here."""
-        hosts = self._hosts(document)
-        return _ENDED in document and all((host.folder / "model").is_dir() for host in hosts)
+        here = all((host.folder / "model").is_dir() for host in self._hosts(document))
+        return _ENDED in document and ("ModelArtifacts" in document or here)
 
     def request_stop(self) -> None:
         """Record that the job was asked to stop."""
@@ -87,7 +88,8 @@ class TrainingRun(JobRun[End]):
 
     def _resume(self, document: Document, control: JobControl) -> End:
         del control
-        return self._upload(document, document[_ENDED])
+        end: End = document[_ENDED]
+        return end if "ModelArtifacts" in document else self._upload(document, end)
 
     def _start_again(self, state: StartAgain) -> None:
         self._update(partial(training_states.start_again, state=state))
@@ -164,7 +166,7 @@ class TrainingRun(JobRun[End]):
         spot = document["EnableManagedSpotTraining"]
         rule = self._place.faults.for_job(self._identity, "Training", spot=spot)
         failed = None
-        running = TrainingHosts(self._place, self._identity, document, hosts)
+        running = self._start(document, hosts)
         clock.start()
         try:
             end = self._wait(running, rule, checkpoints, control, clock)
@@ -181,6 +183,16 @@ class TrainingRun(JobRun[End]):
             raise JobFailedError(_failure(*failed))
         return end
 
+    def _start(self, document: Document, hosts: list[Host]) -> TrainingHosts:
+        try:
+            return TrainingHosts(self._place, self._identity, document, hosts)
+        except ApiError as gone:  # the server was restarted without the image while the job waited
+            raise JobFailedError(f"ClientError: {gone}") from None
+        except (OSError, ValueError) as error:
+            raise JobFailedError(
+                f"ClientError: The training command cannot be started: {error}"
+            ) from None
+
     def _wait(
         self,
         running: TrainingHosts,
@@ -196,14 +208,14 @@ class TrainingRun(JobRun[End]):
             control.check_closing()
             if control.stop.is_set():
                 end = "Stopped"
+            elif clock.ran() or clock.waited():
+                end = "MaxRuntimeExceeded" if clock.ran() else "MaxWaitTimeExceeded"
+                self._update(training_states.request_stop)
             elif rule is not None and clock.attempt() >= rule.seconds:
                 if rule.fault == "crash":
                     running.kill()
                     return "Completed"
                 end = "Interrupted"
-            elif clock.ran() or clock.waited():
-                end = "MaxRuntimeExceeded" if clock.ran() else "MaxWaitTimeExceeded"
-                self._update(training_states.request_stop)
             elif checkpoints and time.monotonic() - copied > _COPY_SECONDS:
                 self._copy(checkpoints)
                 copied = time.monotonic()
@@ -299,7 +311,8 @@ def _failure(ml_root: Path, code: int) -> str:
     """Return the reason that a container left in output/failure, else its exit code."""
     path = ml_root / "output/failure"
     if path.is_file():
-        written = path.read_text(encoding="utf-8", errors="replace").strip()
+        with path.open("rb") as file:
+            written = file.read(_LONGEST_FAILURE).decode("utf-8", "replace").strip()
         if written:
             known = written.startswith(("AlgorithmError", "ClientError"))
             return written if known else f"AlgorithmError: {written}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import re
-
+from fmrec.local_aws.algorithms import Metric, MetricReader
 from fmrec.local_aws.training.hosts import LOG_GROUP
 from fmrec.local_aws.tuning.definitions import Definition
 from fmrec.local_aws.tuning.trials import Trial
@@ -17,33 +15,25 @@ class CurveReader:
     def __init__(self, place: Workplace, region: str) -> None:
         self._place = place
         self._region = region
+        self._readers: dict[str, MetricReader] = {}
         self._last: dict[str, int] = {}
         self._curves: dict[str, list[float]] = {}
 
     def read(self, trial: Trial, definition: Definition) -> list[float]:
         """Return all values of the objective that a training job has logged so far."""
-        pattern = re.compile(
-            next(
-                item["Regex"]
-                for item in definition.document["AlgorithmSpecification"]["MetricDefinitions"]
+        reader = self._readers.get(trial.name)
+        if reader is None:
+            definitions = definition.document["AlgorithmSpecification"]["MetricDefinitions"]
+            metrics = [
+                Metric(item["Name"], item["Regex"])
+                for item in definitions
                 if item["Name"] == definition.objective.metric
-            )
-        )
+            ]
+            reader = self._readers[trial.name] = MetricReader(metrics)
         curve = self._curves.setdefault(trial.name, [])
         stream = f"{trial.name}/algo-1-"
         after = self._last.get(trial.name, 0)
         for number, message in self._place.logs.messages(self._region, LOG_GROUP, stream, after):
             self._last[trial.name] = number
-            match = pattern.search(message)
-            value = _number(match[1]) if match else None
-            if value is not None:
-                curve.append(value)
+            curve.extend(value for _, value in reader.values(message))
         return curve
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
