@@ -218,10 +218,9 @@ def test_arguments_are_words_and_not_a_shells(sagemaker, name, request_for, ende
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("word", ["a\0b", "\ud800"])
-def test_words_that_no_process_can_be_given_fail_the_job(sagemaker, request_for, ended, word):
+def test_a_word_that_no_process_can_be_given_fails_the_job(sagemaker, request_for, ended):
     request = request_for()
-    request["AppSpecification"]["ContainerArguments"] = [word]
+    request["AppSpecification"]["ContainerArguments"] = ["a\0b"]
     sagemaker.create_processing_job(**request)
     assert ended()["FailureReason"].startswith("ClientError: The command cannot be started")
 
