@@ -23,7 +23,7 @@ check: .venv/development  ## lint, types, imports, unit tests: about two minutes
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not e2e" --numprocesses 2
 
-test: .venv/development .venv/sdk  ## every test, with real processes: some eight minutes
+test: .venv/development .venv/sdk  ## every test, with real processes: some ten minutes
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/ (LIBFM=PATH MYFM=1)
