@@ -12,6 +12,7 @@ from fmrec.local_aws.jobs.variables import check_variables
         *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "LD_PRELOAD", "LD_LIBRARY_PATH"),
         *("_PYTHON_SYSCONFIGDATA_NAME", "OPENSSL_CONF", "AWS_CONFIG_FILE", "XDG_CACHE_HOME"),
         *("DYLD_INSERT_LIBRARIES", "NUMBA_CACHE_DIR", "BASH_ENV", "PATH", "HOME", "FMREC_ML_ROOT"),
+        "FMREC_BIND_HOST",
     ],
 )
 def test_what_brings_code_to_run_is_refused(name):

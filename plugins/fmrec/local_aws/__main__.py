@@ -57,7 +57,8 @@ def main(
         return _refuse(str(error))
     sys.stdout.write(f"local AWS ready on {server.url}, state in {server.state}\n")
     sys.stdout.flush()
-    ending.wait()
+    while not ending.wait(1):
+        pass  # a signal that another thread took is seen at the latest now
     server.close()
     return 0
 

@@ -196,11 +196,17 @@ def test_without_capacity_a_spot_job_waits_as_long_as_it_may(
     ],
 )
 def test_a_crash_at_a_phase(
-    server, sagemaker, s3, bucket, name, training_request, finished, plan, phase, reason, trained
+    sagemaker, s3, bucket, name, training_request, finished, plan, wait_for, phase, reason, trained
 ):
     plan({"fault": "crash", "phase": phase, "seconds": 0.2})
     sagemaker.create_training_job(**training_request(name, bucket, seconds=5))
     if phase == "Uploading":
+        wait_for(
+            lambda: (
+                sagemaker.describe_training_job(TrainingJobName=name)["SecondaryStatus"]
+                == "Training"
+            )
+        )
         sagemaker.stop_training_job(TrainingJobName=name)
     job = finished(sagemaker, name)
     assert (job["TrainingJobStatus"], job["FailureReason"]) == ("Failed", reason)
@@ -222,19 +228,19 @@ def test_a_job_with_retries_outlives_internal_errors(
     assert states(job).count("Restarting") == 2
 
 
-def test_a_seed_decides_which_jobs_are_hit(
-    sagemaker, bucket, name, training_request, finished, plan
-):
+def test_a_seed_decides_which_jobs_are_hit(sagemaker, bucket, training_request, finished, plan):
     outcomes = []
     for seed in (1, 1, 2):
-        plan({"fault": "crash", "phase": "Starting", "probability": 0.5}, seed=seed)
+        plan(
+            {"fault": "crash", "phase": "Starting", "probability": 0.5, "name": "seeded-*"},
+            seed=seed,
+        )
         hit = []
         for number in range(12):
-            # The draw depends on the job's name, so the names are those of the first round.
-            job = f"{name}-{number}"
+            job = f"seeded-{number}"
             sagemaker.create_training_job(**training_request(job, bucket))
         for number in range(12):
-            job = f"{name}-{number}"
+            job = f"seeded-{number}"
             hit.append(finished(sagemaker, job)["TrainingJobStatus"])
             sagemaker.delete_training_job(TrainingJobName=job)
         outcomes.append(hit)

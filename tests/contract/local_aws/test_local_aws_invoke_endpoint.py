@@ -106,6 +106,7 @@ def test_bodies_and_headers(hosting):
         EndpointName=endpoint, Body=b"abc", CustomAttributes="trace=1"
     )
     assert answer["CustomAttributes"] == "TRACE=1"
+    assert answer["Body"].read()
     largest = 6_291_456
     assert json.loads(hosting.ask(endpoint, bytes(largest)))["bytes"] == largest
     code, message = refusal(

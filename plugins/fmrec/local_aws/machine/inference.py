@@ -110,9 +110,9 @@ class ServingContainer:
         """Return the container's exit code, negative for a signal, or None while it runs."""
         return self._container.exit_code()
 
-    def check_running(self) -> None:
-        """Raise JobFailedError when the container has ended."""
-        code = self.exit_code()
+    def check_running(self, within: float = 0.0) -> None:
+        """Raise JobFailedError when the container has ended, or ends `within` so many seconds."""
+        code = self._container.wait(within)
         if code is not None:
             raise JobFailedError(
                 f"AlgorithmError: The serving container ended with exit code {code}"

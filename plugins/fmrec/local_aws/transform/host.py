@@ -139,7 +139,8 @@ class TransformHost:
                 share.blame.add("Client" if error.status and error.status < 500 else "Algorithm")
                 for line in _explained(error):
                     self._tell(f"{name}: {line}")
-                self._container.check_running()
+                # Its connections break a moment before it has ended.
+                self._container.check_running(0.5 if error.status is None else 0.0)
             except (DataError, EOFError, OSError, zlib.error) as error:
                 share.blame.add("Client")
                 self._tell(f"{name}: {error}")
