@@ -128,7 +128,17 @@ class _Started:
     def __init__(self, folder: Path) -> None:
         images = folder / "images.toml"
         images.write_text(f'[images.fmrec-contract]\nprocess = ["python", "{PROCESS}"]\n')
-        command = [sys.executable, "-m", "fmrec.local_aws", "--port", "0", "--images", str(images)]
+        command = [
+            sys.executable,
+            "-m",
+            "fmrec.local_aws",
+            "--port",
+            "0",
+            "--jobs",
+            "4",
+            "--images",
+            str(images),
+        ]
         self._process = subprocess.Popen(
             [*command, "--state", str(folder / "state")], stdout=subprocess.PIPE, text=True
         )
