@@ -56,7 +56,7 @@ def test_a_reader_keeps_a_replaced_content_until_it_lets_go(files):
 def test_a_reader_keeps_a_deleted_content_until_it_lets_go(files, tmp_path):
     old = put(files, "folder/key", b"old").path
     files.hold(old)
-    files.forget("bucket", "folder/key")
+    files.record("bucket", "folder/key", [])
     assert files.find("bucket", "folder/key") is None
     assert old.read_bytes() == b"old"
     files.release(old)
@@ -94,10 +94,10 @@ keys = st.text(alphabet=st.sampled_from("ab/~.\\ ä\t%"), min_size=1, max_size=6
 def test_any_keys_in_any_order_behave_like_a_dictionary(files, tmp_path, changes):
     expected: dict[str, bytes] = {}
     for item in files.under("bucket", ""):
-        files.forget("bucket", item.key)
+        files.record("bucket", item.key, [])
     for key, content in changes:
         if content is None:
-            files.forget("bucket", key)
+            files.record("bucket", key, [])
             expected.pop(key, None)
         else:
             put(files, key, content)

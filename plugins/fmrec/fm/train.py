@@ -7,7 +7,6 @@ import importlib
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmrec.errors import FmrecError
-from fmrec.fm import artifact, checkpoints, features, hosts, hyperparameters, warm_start
+from fmrec.fm import artifact, checkpoints, failure, features, hosts, hyperparameters, warm_start
 from fmrec.fm.channels import Channel, extra_folder, read_config, sizes
 from fmrec.fm.checkpoints import Folder
 from fmrec.fm.features import Features
@@ -52,14 +51,7 @@ def main(
     try:
         _job(ml_root, log, stop, environ)
     except Exception as error:  # noqa: BLE001 - whatever it is, the job must say so
-        reason = f"AlgorithmError: {error}"
-        if not isinstance(error, FmrecError):
-            reason = f"AlgorithmError: {type(error).__name__}: {error}"
-            log.line(traceback.format_exc())
-        log.error(reason)
-        failure = ml_root / "output" / "failure"
-        failure.parent.mkdir(parents=True, exist_ok=True)
-        failure.write_text(reason, encoding="utf-8")
+        failure.report(error, ml_root, log)
         return 1
     return 0
 

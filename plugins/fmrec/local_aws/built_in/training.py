@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fmrec.errors import ConfigurationError, FmrecError
+from fmrec.errors import ConfigurationError
+from fmrec.fm import failure
 from fmrec.fm.channels import read_config
 from fmrec.fm.joblog import JobLog
 from fmrec.local_aws.built_in.hyperparameters import WITHOUT_EFFECT, KMeans, Knn
@@ -82,18 +82,12 @@ def run(
             )
         fit(Job(ml_root, log, stop, clock()))
     except Exception as error:  # noqa: BLE001 - whatever it is, the job must say so
-        reason = f"AlgorithmError: {error}"
+        advice = None
         if isinstance(error, MemoryError):
-            reason = (
-                f"AlgorithmError: out of memory ({error}): lower mini_batch_size or sample_size, "
-                "or use dimension reduction"
+            advice = (
+                f"out of memory ({error}): lower mini_batch_size or sample_size, or use "
+                "dimension reduction"
             )
-        elif not isinstance(error, FmrecError):
-            reason = f"AlgorithmError: {type(error).__name__}: {error}"
-            log.line(traceback.format_exc())
-        log.error(reason)
-        failure = ml_root / "output" / "failure"
-        failure.parent.mkdir(parents=True, exist_ok=True)
-        failure.write_text(reason, encoding="utf-8")
+        failure.report(error, ml_root, log, advice)
         return 1
     return 0

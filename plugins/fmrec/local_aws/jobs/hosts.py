@@ -6,6 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from fmrec.local_aws.api.faults import unsupported
+from fmrec.local_aws.api.json_wire import Document
+
+_MOST_HOSTS = 16  # they share one machine
 _ML_PATH = re.compile(r"(?<![\w./-])/opt/ml(?![\w.-])")
 
 
@@ -20,6 +24,14 @@ class Host:
     def here(self, text: str) -> str:
         """Return a text of the request in which /opt/ml is this host's folder."""
         return _ML_PATH.sub(lambda _: str(self.folder), text)
+
+
+def host_count(resources: Document) -> int:
+    """Return the InstanceCount of a request, 1 unless given; raise an ApiError for too many."""
+    count: int = resources.get("InstanceCount", 1)
+    if count > _MOST_HOSTS:
+        raise unsupported(f"InstanceCount {count}: a job has at most {_MOST_HOSTS} hosts here")
+    return count
 
 
 def hosts_of(count: int, folder: Path) -> list[Host]:

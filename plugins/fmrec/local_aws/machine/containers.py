@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -97,6 +98,14 @@ def end_strays(folder: Path) -> list[int]:
         except (psutil.Error, OSError, ValueError):
             continue  # it has ended, or is another user's
     return ended
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def environment(ml_root: Path, threads: int, given: Mapping[str, str]) -> dict[str, str]:

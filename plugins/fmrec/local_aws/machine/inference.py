@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,13 @@ from pathlib import Path
 
 from fmrec.errors import FmrecError
 from fmrec.local_aws.api.faults import JobFailedError
-from fmrec.local_aws.machine.containers import Container, ContainerLedger, Lines, environment
+from fmrec.local_aws.machine.containers import (
+    Container,
+    ContainerLedger,
+    Lines,
+    environment,
+    free_port,
+)
 from fmrec.local_aws.machine.runner import JobControl
 
 # How long SageMaker gives a container to answer its first ping with 200.
@@ -84,7 +89,7 @@ class ServingContainer:
         ledger: ContainerLedger,
         lines: Lines,
     ) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         variables = environment(
             folder, threads, {**given, "SAGEMAKER_BIND_TO_PORT": str(self.port)}
         )
@@ -134,10 +139,3 @@ class ServingContainer:
     def close(self) -> None:
         """End the container and everything it started."""
         self._container.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

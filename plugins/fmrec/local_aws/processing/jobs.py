@@ -10,13 +10,13 @@ from fmrec.local_aws.api.constraints import missing
 from fmrec.local_aws.api.faults import invalid, unsupported
 from fmrec.local_aws.api.json_wire import Document
 from fmrec.local_aws.api.operation import Operation
+from fmrec.local_aws.jobs.hosts import host_count
 from fmrec.local_aws.jobs.operations import Jobs
 from fmrec.local_aws.jobs.variables import check_variables
 from fmrec.local_aws.processing.run import ProcessingRun
 from fmrec.local_aws.state.records import Identity
 
 _ONE_DAY = 86_400
-_MOST_HOSTS = 16  # they share one machine
 
 
 class ProcessingJobs(Jobs):
@@ -75,10 +75,7 @@ def _resources(given: Document) -> Document:
             raise unsupported(f"{member} of ClusterConfig; name an InstanceType")
     if "InstanceType" not in cluster:
         raise missing("processingResources.clusterConfig.instanceType")
-    count = cluster.get("InstanceCount", 1)
-    if count > _MOST_HOSTS:
-        raise unsupported(f"InstanceCount {count}: a job has at most {_MOST_HOSTS} hosts here")
-    return {"ClusterConfig": {"InstanceCount": 1, **cluster}}
+    return {"ClusterConfig": {**cluster, "InstanceCount": host_count(cluster)}}
 
 
 def _completed_input(given: Document) -> Document:

@@ -221,10 +221,6 @@ class ObjectFiles:
         for path in formerly - now - {None}:
             self._discard_unread(self.folder / bucket / path)
 
-    def forget(self, bucket: str, key: str) -> None:
-        """Remove an object, if it is there."""
-        self.record(bucket, key, [])
-
     def hold(self, path: Path) -> None:
         """Keep a file for a reader, even when its object is replaced or removed meanwhile."""
         with self._naming:

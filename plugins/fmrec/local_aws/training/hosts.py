@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from fmrec.local_aws.algorithms import Metric, MetricReader, resolve_for
 from fmrec.local_aws.api.json_wire import Document
 from fmrec.local_aws.jobs.hosts import Host
-from fmrec.local_aws.machine.containers import Container, Lines, environment
+from fmrec.local_aws.machine.containers import Container, Lines, environment, free_port
 from fmrec.local_aws.state.records import Identity
 from fmrec.local_aws.workplace import Workplace
 
@@ -36,7 +35,7 @@ class TrainingHosts:
             "TRAINING_JOB_ARN": str(identity),
             "AWS_REGION": identity.region,
             **algorithm.environment,
-            **({"FMREC_HOSTS_PORT": str(_free_port())} if len(hosts) > 1 else {}),
+            **({"FMREC_HOSTS_PORT": str(free_port())} if len(hosts) > 1 else {}),
             **document.get("Environment", {}),
         }
         arguments = specification.get("ContainerArguments", [])
@@ -114,9 +113,3 @@ class TrainingHosts:
                     self._reader.read(line, seconds)
 
         return take
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

@@ -9,6 +9,7 @@ from fmrec.local_aws.api.constraints import missing
 from fmrec.local_aws.api.faults import invalid, unsupported
 from fmrec.local_aws.api.json_wire import Document
 from fmrec.local_aws.api.operation import Operation
+from fmrec.local_aws.jobs.hosts import host_count
 from fmrec.local_aws.jobs.operations import Jobs
 from fmrec.local_aws.jobs.variables import check_variables
 from fmrec.local_aws.state.records import Identity
@@ -16,7 +17,6 @@ from fmrec.local_aws.training.checkpoints import local_path
 from fmrec.local_aws.training.run import TrainingRun
 
 _ONE_DAY = 86_400
-_MOST_HOSTS = 16  # they share one machine
 # Members that would change what the job does, and that nothing here carries out.
 _REFUSED = (
     *("DebugRuleConfigurations", "ProfilerRuleConfigurations"),
@@ -153,7 +153,4 @@ def _check_mode(mode: str) -> None:
 def _resources(given: Document) -> Document:
     if "InstanceGroups" in given or "InstanceType" not in given:
         raise unsupported("a ResourceConfig without InstanceType, or with InstanceGroups")
-    count = given.get("InstanceCount", 1)
-    if count > _MOST_HOSTS:
-        raise unsupported(f"InstanceCount {count}: a job has at most {_MOST_HOSTS} hosts here")
-    return {"InstanceCount": 1, **given}
+    return {**given, "InstanceCount": host_count(given)}

@@ -6,6 +6,7 @@ from fmrec.local_aws.algorithms import Algorithm, resolve
 from fmrec.local_aws.api.constraints import missing
 from fmrec.local_aws.api.faults import invalid, unsupported
 from fmrec.local_aws.api.json_wire import Document
+from fmrec.local_aws.jobs.hosts import host_count
 from fmrec.local_aws.jobs.operations import Jobs
 from fmrec.local_aws.jobs.variables import check_variables
 from fmrec.local_aws.state.records import Identity
@@ -14,7 +15,6 @@ from fmrec.local_aws.transform.run import TransformRun
 from fmrec.local_aws.transform.settings import settings
 
 _MOST_IN_FLIGHT_MB = 100
-_MOST_HOSTS = 16  # they share one machine
 
 
 class TransformJobs(Jobs):
@@ -66,9 +66,7 @@ def _completed(request: Document) -> Document:
         raise unsupported(f"S3DataType {source['S3DataType']}")
     if "InstanceType" not in resources:
         raise missing("transformResources.instanceType")
-    count = resources.get("InstanceCount", 1)
-    if count > _MOST_HOSTS:
-        raise unsupported(f"InstanceCount {count}: a job has at most {_MOST_HOSTS} hosts here")
+    host_count(resources)
     data_processing(request)
     return {
         **request,
