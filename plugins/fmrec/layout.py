@@ -114,6 +114,10 @@ class Layout:
         """Prefix of the published reports of all runs; sorts by as_of."""
         return f"{self.prefix}/reports/"
 
+    def champions(self, lane: str) -> str:
+        """Prefix of the history of one lane's champions, which is only ever added to."""
+        return f"{self.prefix}/champions/{lane}/"
+
     def of(self, run: str) -> Layout:
         """The layout of another run of the same deployment."""
         return replace(self, run=run)
@@ -152,6 +156,17 @@ class Run:
         told = json.dumps(asdict(settings), sort_keys=True)
         layout = Layout(bucket, prefix, run_key(as_of, run_id, bucket, prefix, told))
         return cls(run_id, as_of, settings, layout)
+
+    @property
+    def lane(self) -> str:
+        """What its model competes in: one champion for each use, source and split.
+
+        Models for different uses are told apart by different metrics, those of different sources
+        know different films, and those of different splits have learnt each other's test events.
+        """
+        told = self.settings
+        sources = [told.source, told.base] if told.source == "landing" else [told.source]
+        return "-".join([told.promoted_for, *sources, told.split])
 
     def to_xcom(self) -> dict[str, Any]:
         """The run as JSON types."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +21,12 @@ from fmrec.events.window import as_seconds
 from fmrec.fm.explanation import Explanation, Term, explain
 from fmrec.layout import Layout, Run
 from fmrec.settings import Deployment
-from fmrec.steps.xcom import design_of, model_of
+from fmrec.steps import published
+from fmrec.steps.published import Published
 from fmrec.store import Store
 
 LATEST = "latest"
 
-_MANIFEST = "manifest.json"
 # Features whose values are films: their names show titles.
 _FILMS = ("item", "rated", "previous")
 
@@ -46,18 +44,14 @@ def show(run: str, user: int, item: int, top: int, console: Console | None = Non
     """
     console = console or Console()
     store, deployment = zone.open_store()
-    manifest = _manifest(store, deployment, run)
-    this = _run(manifest, store, deployment)
-    tables = {"keys": manifest["tables"]}
-    parts = {"id_map": manifest["id_map"], "facts": {"key": this.layout.facts}}
-    design = design_of(this, tables, parts, store)
-    model = model_of(manifest["jobs"]["training"], store)
+    past = _published(store, deployment, run)
+    this, design, model = past.run, past.design(), past.model()
     row = design.asked(np.array([user]), np.array([item]), as_seconds(this.as_of))
     notes = [
         *_missing(this, design.space, row, "user", user),
         *_missing(this, design.space, row, "item", item),
     ]
-    titles = _titles(store.get_table(tables["keys"]["items"]))
+    titles = _titles(store.get_table(past.tables["keys"]["items"]))
     found = explain(model, row, design.space.names())
     found = replace(found, names=tuple(_readable(name, titles) for name in found.names))
     score = float(model.score(row)[0])
@@ -77,41 +71,23 @@ def show(run: str, user: int, item: int, top: int, console: Console | None = Non
     return found
 
 
-def _manifest(store: Store, deployment: Deployment, run: str) -> Any:
-    prefix = Layout(store.bucket, deployment.prefix, "").published
-    ends = f"/{_MANIFEST}"
-    keys = {
-        key.removeprefix(prefix).removesuffix(ends): key
-        for key in store.list(prefix)
-        if key.endswith(ends)
-    }
+def _published(store: Store, deployment: Deployment, run: str) -> Published:
+    layout = Layout(store.bucket, deployment.prefix, "")
+    where = f"s3://{store.bucket}/{layout.published}"
+    keys = list(published.names(layout, store))
     if not keys:
-        raise ConfigurationError(
-            f"no run is published in s3://{store.bucket}/{prefix}: trigger fmrec_retrain first"
-        )
+        raise ConfigurationError(f"no run is published in {where}: trigger fmrec_retrain first")
     if run == LATEST:
         as_of = max(keys).partition("-")[0]
-        found = [json.loads(store.get(keys[each])) for each in keys if each.startswith(as_of)]
-        return max(found, key=lambda manifest: str(manifest["finished"]))
+        latest = [Published.of(layout.of(key), store) for key in keys if key.startswith(as_of)]
+        return max(latest, key=lambda each: str(each.manifest["finished"]))
     if run not in keys:
         known = ", ".join(sorted(keys, reverse=True)[:5])
         raise ConfigurationError(
-            f"run {run!r} is not published in s3://{store.bucket}/{prefix}: name one that is, such "
-            f"as {known}, or {LATEST}"
+            f"run {run!r} is not published in {where}: name one that is, such as {known}, or "
+            f"{LATEST}"
         )
-    return json.loads(store.get(keys[run]))
-
-
-def _run(manifest: Any, store: Store, deployment: Deployment) -> Run:
-    layout = Layout(store.bucket, deployment.prefix, manifest["run"])
-    return Run.from_xcom(
-        {
-            "run_id": manifest["run_id"],
-            "as_of": manifest["as_of"],
-            "settings": manifest["parameters"],
-            "layout": asdict(layout),
-        }
-    )
+    return Published.of(layout.of(run), store)
 
 
 def _missing(

@@ -6,12 +6,13 @@ are all made from its fields. `Deployment` is where the pipeline lives (bucket, 
 and comes from the environment alone.
 """
 
+from fmrec.settings.data import ARCHIVES, SPLITS
 from fmrec.settings.defaults import DEFAULTS, HYPERPARAMETERS
 from fmrec.settings.deployment import Deployment
 from fmrec.settings.fields import default_of, describe_limits, env_name
 from fmrec.settings.instants import parse_instant
 from fmrec.settings.params import params
-from fmrec.settings.run import ARCHIVES, SPLITS, RunSettings
+from fmrec.settings.run import RunSettings
 
 __all__ = [
     "ARCHIVES",

@@ -7,147 +7,18 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fmrec.errors import ConfigurationError
+from fmrec.settings.data import SPLITS, DataSettings
 from fmrec.settings.fields import checked, setting
 from fmrec.settings.instants import parse_instant
 from fmrec.settings.solvers import check, hyperparameters, solver_of
 
-ARCHIVES = (
-    "ml-100k",
-    "ml-latest-small",
-    "ml-1m",
-    "ml-10m",
-    "ml-20m",
-    "ml-25m",
-    "ml-32m",
-    "sample",
-)
-SPLITS = ("time", "random", "leave-last-k", "u1", "u2", "u3", "u4", "u5", "ua", "ub")
 WITH_HISTORIES = ("history", "profile", "full", "everything")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
+class RunSettings(DataSettings):
     """The choices of one run; every field is a Param, an option and a variable."""
 
-    source: str = setting(
-        "ml-100k",
-        "Data",
-        "Source of ratings",
-        "An archive of MovieLens; `sample`: generated ratings of the shape of ml-100k, needing no "
-        "download; `landing`: your own ratings, landed by day (docs/landing.md).",
-        enum=[*ARCHIVES, "landing"],
-    )
-    base: str = setting(
-        "none",
-        "Data",
-        "Archive below the landing zone",
-        "Source `landing`: the archive that landed ratings are added to.",
-        enum=["none", *ARCHIVES],
-    )
-    split: str = setting(
-        "time",
-        "Data",
-        "Split",
-        "`time`: train, validation and test in time order; `random`: the same shares of each "
-        "user; `leave-last-k`: each user's latest events; the others are the source's own files.",
-        enum=list(SPLITS),
-    )
-    as_of: str | None = setting(
-        None,
-        "Data",
-        "As of",
-        "Only ratings before this moment are seen. Empty: the end of the data interval. "
-        "(`python -m fmrec run` also takes a bare day.)",
-        format="date-time",
-    )
-    validation_fraction: float = setting(
-        0.1,
-        "Data",
-        "Validation fraction",
-        "Splits `time` and `random`: the share of events that the job reports on.",
-        minimum=0.0,
-        maximum=0.5,
-    )
-    test_fraction: float = setting(
-        0.1,
-        "Data",
-        "Test fraction",
-        "Splits `time` and `random`: the share of events that the model is judged by.",
-        exclusiveMinimum=0.0,
-        maximum=0.5,
-    )
-    leave_last: int = setting(
-        1,
-        "Data",
-        "Events left for the test",
-        "Split `leave-last-k`: k, the events of each user that the model is judged by; the k "
-        "before them are those that the job reports on.",
-        minimum=1,
-    )
-    min_user_ratings: int = setting(
-        1,
-        "Data",
-        "Fewest ratings of a user",
-        "Training events of users with fewer are left out, until none is (k-core); counted.",
-        minimum=1,
-    )
-    min_item_ratings: int = setting(
-        1,
-        "Data",
-        "Fewest ratings of a film",
-        "Training events of films with fewer are left out, until none is (k-core); counted.",
-        minimum=1,
-    )
-    unknown_ids: str = setting(
-        "score",
-        "Data",
-        "Unknown users and films",
-        "Events whose user or film is not in the training part: `score` them by what is known, "
-        "`exclude` them (counted and kept aside), or `fail` the run.",
-        enum=["score", "exclude", "fail"],
-    )
-    order: str = setting(
-        "shuffled",
-        "Data",
-        "Order of training rows",
-        "The built-in algorithm reads rows in file order; shuffled once, it learns far better.",
-        enum=["shuffled", "file"],
-    )
-    seed: int = setting(
-        1,
-        "Data",
-        "Seed",
-        "For the order of the rows, random splits, sampled films, the training in image `fmrec`, "
-        "and the resampling in the report.",
-        minimum=0,
-        maximum=2**31 - 1,
-    )
-    max_refused: float = setting(
-        0.05,
-        "Data quality",
-        "Largest share refused",
-        "A new landing day of which a larger share of rows or files is refused fails the run; so "
-        "does an archive.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    max_day_ratio: float = setting(
-        20.0,
-        "Data quality",
-        "Largest landing day",
-        "A new landing day with more than so many times the median of the days before fails the "
-        "run.",
-        exclusiveMinimum=0.0,
-    )
-    max_drift: float = setting(
-        0.5,
-        "Data quality",
-        "Largest drift",
-        "A new landing day whose stars differ more from those of the days before fails the run "
-        "(total variation distance, 0 to 1).",
-        minimum=0.0,
-        maximum=1.0,
-    )
     objective: str = setting(
         "rating",
         "Model",
@@ -295,6 +166,56 @@ class RunSettings:
         minimum=0,
         maximum=10_000,
     )
+    use: str | None = setting(
+        None,
+        "Release",
+        "Use of the model",
+        "What it is promoted for: `rating` or `like`, to predict them; `ranking`, to make lists of "
+        "films. Empty: what the objective says. Whatever learns ratings or likes can be judged as "
+        "a ranking too.",
+        enum=["rating", "like", "ranking"],
+    )
+    gate_tolerance: float = setting(
+        0.0,
+        "Release",
+        "Tolerance",
+        "By what share of the champion's figure a fresher model may be worse and still be "
+        "promoted. 0: it must be shown to be better.",
+        minimum=0.0,
+        maximum=0.2,
+    )
+    gate_ask_from: float = setting(
+        0.8,
+        "Release",
+        "Ask a person from",
+        "A model that is neither shown to be better nor worse than the champion is brought to a "
+        "person when it is better with at least this probability; else the champion stays.",
+        minimum=0.5,
+        maximum=1.0,
+    )
+    gate_baselines: str = setting(
+        "refuse",
+        "Release",
+        "Models below a baseline",
+        "`refuse` a model that loses to user + item bias (ratings, likes) or popularity (lists), "
+        "or `report` it and leave the decision to the comparison with the champion.",
+        enum=["refuse", "report"],
+    )
+    peers: str = setting(
+        "none",
+        "Report",
+        "Peers",
+        "Other recommenders fitted to the same ratings, as rows of the report: item-based nearest "
+        "neighbours, implicit ALS, EASE. They take memory and time in Airflow's worker.",
+        enum=["none", "item_knn", "implicit_als", "ease", "all"],
+    )
+    only: str | None = setting(
+        None,
+        "Report",
+        "Films to recommend",
+        "The films that the recommendations shown are drawn from, such as `genre=Comedy,Drama and "
+        "year>=1990`. Lists are judged on the whole catalogue. Empty: all films.",
+    )
     instance_type: str = setting(
         "ml.m5.large",
         "AWS",
@@ -335,6 +256,11 @@ class RunSettings:
                 f"parameter features: {settings.features!r} has no histories, from which "
                 f"solver 'catalogue' learns; it takes {', '.join(WITH_HISTORIES)}"
             )
+        if settings.promoted_for not in {settings.objective, "ranking"}:
+            raise ConfigurationError(
+                f"parameter use: a model that learnt objective {settings.objective!r} does not "
+                f"answer as {settings.use!r}; leave use empty, or choose another objective"
+            )
         if settings.source == "landing" and settings.split not in SPLITS[:3]:
             raise ConfigurationError(
                 f"parameter split: {settings.split!r} needs an archive that comes in such files; "
@@ -354,6 +280,11 @@ class RunSettings:
     def fitted_by(self) -> str:
         """The solver, also when none was named."""
         return solver_of(self)
+
+    @property
+    def promoted_for(self) -> str:
+        """The use that the model is judged for, also when none was named."""
+        return self.use or self.objective
 
     @property
     def completes_rows(self) -> bool:
