@@ -3,7 +3,8 @@
 **What it does.** Reads the ratings of an archive, of the landing zone or of both, keeps those
 before `as_of` and of each user and film the latest, splits them, writes them as
 RecordIO-protobuf, trains SageMaker Factorization Machines, scores the test events with a batch
-transform, and publishes a report that compares the model with baselines on the same rows.
+transform, and publishes a report that compares the model with baselines and with the champion on
+the same rows. A model that is shown to be better becomes the champion.
 
 **When.** Every day at midnight UTC, for the day that just ended. `as_of` is the end of the data
 interval, so `airflow backfill create` rebuilds the model of any past day from what was known
@@ -98,6 +99,7 @@ def evaluate(
         transform=transform,
         s3=operators.aws_client("s3"),
         logs=operators.aws_client("logs"),
+        region=settings.Deployment.of(os.environ).region,
     )
 
 
@@ -107,6 +109,16 @@ def publish(run: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
     from fmrec.steps import publish as step
 
     return step.publish(run, report, operators.aws_client("s3"))
+
+
+@task
+def release(
+    run: dict[str, Any], report: dict[str, Any], published: dict[str, Any]
+) -> dict[str, Any]:
+    """Make the model the champion, if the gate says so."""
+    from fmrec.steps import release as step
+
+    return step.release(run, report, published, operators.aws_client("s3"), datetime.now(UTC))
 
 
 with DAG(
@@ -162,4 +174,4 @@ with DAG(
         model=model.output,
     )
     report = evaluate(run, tables, parts, channels, train.output, score.output)
-    publish(run, report)
+    release(run, report, publish(run, report))

@@ -10,13 +10,16 @@ with S and c of each side alone, so the scores of all items for many users are o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fmrec.errors import ConfigurationError, DataError, EvaluationError
 from fmrec.events.places import Places
@@ -27,9 +30,14 @@ NO_ITEM = -1
 _BLOCK_BYTES = 1 << 24
 _BLOCK_ROWS = 4096
 _GROUP = 16
+_PORTION = 2048
+_THREADS = 8
+# Scaled scores are between -1 and 1, but for rounding; what must not be listed is at -inf.
+_LOWEST = np.float32(-2)
 
 Ids = NDArray[np.int64]
 Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 
 class Space(Protocol):
@@ -57,21 +65,31 @@ class Sides(Protocol):
 
 
 def best(
-    model: Model, design: Sides, users: ArrayLike, seen: pd.DataFrame, n: int, *, at: int
+    model: Model,
+    design: Sides,
+    users: ArrayLike,
+    seen: pd.DataFrame,
+    n: int,
+    *,
+    at: int,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> tuple[Ids, Doubles]:
     """Item ids and scores, both of shape (len(users), n), best first; equal scores by ascending id.
 
-    Only items that the model was trained on are ranked, and none that the user has in `seen`
+    Only items that the model was trained on are ranked; if `allowed` is given, a mask over
+    `design.space.trained_items`, only those of them; and none that the user has in `seen`
     (columns user_id, item_id). `at` is the moment of asking, in UTC seconds, for columns that
     depend on it. A user without a training row is judged by what else the columns say of it, if
     anything. Scores are what the model would answer: a rating, not clipped, or the probability
     of a binary classifier. Where a user has fewer than n items left, the ids end in -1 and the
     scores in nan. The result is exact: single precision only narrows the field, and what is left
     is ranked in double precision, so a user's list does not depend on who else is asked for.
-    Beyond model, item sides and result, memory stays near 32 MiB however many the users.
+    Beyond model, item sides, `seen` and result, memory stays within some 64 MiB for each thread,
+    however many the users. There are as many threads as cores, at most 8.
 
-    Raises EvaluationError when model and feature space differ in width, ConfigurationError for
-    n < 1.
+    Raises EvaluationError when model and feature space differ in width, when `allowed` is not
+    one flag for each trained item, and when parameters of the model are no numbers;
+    ConfigurationError for n < 1.
     """
     if n < 1:
         raise ConfigurationError(f"{n} recommendations were asked for: ask for at least one")
@@ -83,15 +101,29 @@ def best(
     wanted = np.asarray(users, dtype=np.int64)
     ids = np.full((wanted.size, n), NO_ITEM)
     scores = np.full((wanted.size, n), np.nan)
-    items = design.space.trained_items
-    for row, item, raw in _candidates(model, design, wanted, seen, n, at):
-        order = np.lexsort((item, -raw, row))
-        ranked = row[order]
-        rank = np.arange(ranked.size) - np.searchsorted(ranked, ranked)
-        kept = rank < n
-        place = ranked[kept], rank[kept]
-        ids[place] = items[item[order][kept]]
-        scores[place] = raw[order][kept]
+    catalogue = _Catalogue(model, design, allowed)
+    history = _History(catalogue.ids, seen, wanted)
+    size = catalogue.block_rows
+    blocks = iter(range(0, wanted.size, size))
+
+    def work() -> None:
+        buffer = catalogue.buffer()
+        for start in blocks:
+            part = slice(start, start + size)
+            own, constant = _side(model, design.user_side(wanted[part], at))
+            constant += float(model.w0)
+            taken = history.of(wanted[part])
+            catalogue.rank(own, constant, taken, buffer, ids[part], scores[part])
+
+    threads = min(os.cpu_count() or 1, _THREADS, -(-wanted.size // size))
+    if catalogue.ids.size and threads:
+        # The steps beside the product take a core each: threads within the product would idle.
+        with (
+            threadpool_limits(1, user_api="blas"),
+            ThreadPoolExecutor(threads, thread_name_prefix="topn") as pool,
+        ):
+            for done in [pool.submit(work) for _ in range(threads)]:
+                done.result()
     return ids, sigmoid(scores) if model.predictor_type == "binary_classifier" else scores
 
 
@@ -104,15 +136,16 @@ def recommend(
     n: int,
     *,
     at: int,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> list[dict[str, Any]]:
     """The n best unseen items of one user as rows: rank (from 1), item_id, title, score.
 
     `items` has the columns item_id and title; an item without a title there is named by its id.
-    Fewer rows come back when the user has seen nearly everything. Raises as `best` does, and
-    DataError for a user the model was not trained on.
+    `allowed` and `at` are those of `best`. Fewer rows come back when fewer items are left. Raises
+    as `best` does, and DataError for a user the model was not trained on.
     """
     _check_trained(design.space, user)
-    ids, scores = best(model, design, [user], seen, n, at=at)
+    ids, scores = best(model, design, [user], seen, n, at=at, allowed=allowed)
     titled = items[items["title"].notna()]
     titles = dict(zip(titled["item_id"].tolist(), titled["title"].tolist(), strict=True))
     return [
@@ -134,52 +167,97 @@ def _check_trained(space: Space, user: int) -> None:
         )
 
 
-def _candidates(
-    model: Model, design: Sides, wanted: Ids, seen: pd.DataFrame, n: int, at: int
-) -> Iterator[tuple[Ids, Ids, Doubles]]:
-    """Block by block of users: place in `wanted`, item, raw score of all that may be best.
+class _Catalogue:
+    """The items that may be listed: their sides in double precision, and a rounded copy.
 
     The items are dealt into groups of 16. The n-th highest group maximum cannot exceed the n-th
     highest score, as n groups hold n different items, so whatever is below it is out.
     """
-    items = design.space.trained_items
-    total, width = items.size, model.V.shape[1] + 1
-    groups = -(-total // _GROUP)
-    padded = groups * _GROUP
-    exact, alone = np.empty((total, width - 1)), np.empty(total)
-    for start in range(0, total, _BLOCK_ROWS):
-        part = slice(start, start + _BLOCK_ROWS)
-        exact[part], alone[part] = _side(model, design.item_side(items[part]))
-    item_side = np.zeros((padded, width), dtype=np.float32)
-    item_side[:total, :-1] = exact
-    item_side[:total, -1] = alone
-    # Twice the rounding error of a single-precision dot product of rounded vectors (Higham,
-    # "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1), for the two scores
-    # that are compared.
-    unit = 2 * np.finfo(np.float32).eps * (width + 2) * np.linalg.norm(item_side, axis=1).max()
-    item_side[total:, -1] = -np.inf
-    history = _History(design.space, seen, wanted)
-    size = min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // (4 * padded)))
-    # One buffer for all blocks: fresh pages would cost as much as the product itself.
-    buffer = np.empty((min(size, wanted.size), padded), dtype=np.float32)
-    for start in range(0, wanted.size, size):
-        users = wanted[start : start + size]
-        own, constant = _side(model, design.user_side(users, at))
-        user_side = np.column_stack([own, np.ones(users.size)]).astype(np.float32)
-        scores = np.matmul(user_side, item_side.T, out=buffer[: users.size])
-        scores[history.of(users)] = -np.inf
-        grouped = scores.reshape(users.size, _GROUP, groups)
+
+    def __init__(self, model: Model, design: Sides, allowed: NDArray[np.bool_] | None) -> None:
+        trained = design.space.trained_items
+        if allowed is not None and (allowed.shape != trained.shape or allowed.dtype != np.bool_):
+            raise EvaluationError(
+                f"an array of {allowed.dtype} of shape {allowed.shape} does not say which items "
+                f"are allowed: give a bool for each of the {trained.size:,} trained items"
+            )
+        if not all(np.isfinite(each).all() for each in (model.w0, model.w, model.V)):
+            raise EvaluationError(
+                "the model has parameters that are not finite numbers, so it ranks nothing: "
+                "train it again, with a lower learning rate"
+            )
+        self.ids = trained if allowed is None else trained[allowed]
+        total, factors = self.ids.size, model.V.shape[1]
+        self._factors, self._alone = np.empty((total, factors)), np.empty(total)
+        for start in range(0, total, _BLOCK_ROWS):
+            part = slice(start, start + _BLOCK_ROWS)
+            self._factors[part], self._alone[part] = _side(model, design.item_side(self.ids[part]))
+        side = np.column_stack([self._factors, self._alone])
+        # In single precision no score may overflow, nor the small ones vanish.
+        self._norm = float(np.linalg.norm(side, axis=1).max(initial=0.0)) or 1.0
+        self._rounded = (side / self._norm).astype(np.float32)
+        self._groups = max(1, -(-total // _GROUP))
+        self.block_rows = min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // (4 * _GROUP * self._groups)))
+        # Twice the rounding error of a single-precision dot product of two rounded vectors no
+        # longer than 1 (Higham, "Accuracy and Stability of Numerical Algorithms", 2002,
+        # section 3.1), for the two scores that are compared.
+        self._slack = 2 * float(np.finfo(np.float32).eps) * (factors + 3)
+
+    def buffer(self) -> Floats:
+        """Room for the scores of a block: fresh pages would cost as much as the product itself."""
+        room = np.empty((self.block_rows, self._groups * _GROUP), dtype=np.float32)
+        room[:, self.ids.size :] = -np.inf
+        return room
+
+    def rank(
+        self,
+        own: Doubles,
+        constant: Doubles,
+        seen: tuple[Ids, NDArray[np.int32]],
+        buffer: Floats,
+        ids: Ids,
+        scores: Doubles,
+    ) -> None:
+        """Write the lists of some users, given by their sides, to `ids` and `scores`, (m, n)."""
+        users, n = ids.shape
+        side = np.column_stack([own, np.ones(users)])
+        norm = np.linalg.norm(side, axis=1)
+        rounded = (side / norm[:, None]).astype(np.float32)
+        np.matmul(rounded, self._rounded.T, out=buffer[:users, : self.ids.size])
+        buffer[:users][seen] = -np.inf
+        grouped = buffer[:users].reshape(users, _GROUP, self._groups)
         highest = grouped.max(axis=1)
-        limit = np.full(users.size, -np.inf, dtype=np.float32)
-        if n <= groups:
-            slack = unit * np.linalg.norm(user_side, axis=1)
-            limit = np.partition(highest, -n, axis=1)[:, -n] - slack
-        row, group = np.nonzero((highest >= limit[:, None]) & (highest > -np.inf))
-        members = grouped[row, :, group]
-        hit, member = np.nonzero((members >= limit[row, None]) & (members > -np.inf))
-        row, item = row[hit], group[hit] + member * groups
-        raw = np.einsum("ij,ij->i", own[row], exact[item]) + (constant[row] + alone[item])
-        yield start + row, item, raw + float(model.w0)
+        limit = np.full(users, _LOWEST)
+        if n <= self._groups:
+            # What is added to all scores of a user makes ties of some that differ by a little.
+            ties = 4 * np.finfo(np.float64).eps * np.abs(constant) / (norm * self._norm)
+            nth = np.partition(highest, -n, axis=1)[:, -n]
+            limit = np.maximum(limit, nth - (self._slack + ties)).astype(np.float32)
+        for some in _portions(highest >= limit[:, None]):
+            row, group = np.divmod(some, self._groups)
+            members = grouped[row, :, group]
+            hit, member = np.divmod(np.flatnonzero(members >= limit[row, None]), _GROUP)
+            row, item = row[hit], group[hit] + member * self._groups
+            raw = np.einsum("ij,ij->i", own[row], self._factors[item])
+            raw += constant[row] + self._alone[item]
+            order = np.lexsort((item, -raw, row))
+            ranked = row[order]
+            rank = np.arange(ranked.size) - np.searchsorted(ranked, ranked)
+            kept = rank < n
+            place = ranked[kept], rank[kept]
+            ids[place] = self.ids[item[order][kept]]
+            scores[place] = raw[order][kept]
+
+
+def _portions(mask: NDArray[np.bool_]) -> Iterator[Ids]:
+    """Where a mask is true, as flat indices, so many rows at a time that there are not too many.
+
+    Where all scores are equal, all that is in a block is left to rank.
+    """
+    most = int(np.count_nonzero(mask, axis=1).max())
+    rows = max(1, _PORTION // max(1, most))
+    for start in range(0, len(mask), rows):
+        yield np.flatnonzero(mask[start : start + rows]) + start * mask.shape[1]
 
 
 def _side(model: Model, rows: sparse.csr_matrix) -> tuple[Doubles, Doubles]:
@@ -199,11 +277,11 @@ def _side(model: Model, rows: sparse.csr_matrix) -> tuple[Doubles, Doubles]:
 class _History:
     """What each of the users who are asked for has seen, by place among the trained items."""
 
-    def __init__(self, space: Space, seen: pd.DataFrame, wanted: Ids) -> None:
+    def __init__(self, ids: Ids, seen: pd.DataFrame, wanted: Ids) -> None:
         asked = np.unique(wanted)
         self._users = Places(asked)
         users = self._users.of(seen["user_id"].to_numpy(np.int64))
-        items = Places(space.trained_items).of(seen["item_id"].to_numpy(np.int64))
+        items = Places(ids).of(seen["item_id"].to_numpy(np.int64))
         kept = (users >= 0) & (items >= 0)
         self._items = items[kept][np.argsort(users[kept], kind="stable")]
         counts = np.bincount(users[kept], minlength=asked.size)

@@ -46,16 +46,20 @@ def test_house_policy(bag: Any) -> None:
 
 def test_tasks_and_arrows(dag: Any) -> None:
     direct = {
-        "plan": {"ingest", "events", "recordio", "train", "model", "score", "evaluate", "publish"},
+        "plan": {
+            "ingest", "events", "recordio", "train", "model", "score", "evaluate", "publish",
+            "release",
+        },
         "ingest": {"events", "recordio", "evaluate"},
         "events": {"recordio", "evaluate"},
         "recordio": {"train", "score", "evaluate"},
         "train": {"model", "evaluate"},
         "model": {"score"},
         "score": {"evaluate"},
-        "evaluate": {"publish"},
-        "publish": set(),
-    }
+        "evaluate": {"publish", "release"},
+        "publish": {"release"},
+        "release": set(),
+    }  # fmt: skip
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == direct
 
 

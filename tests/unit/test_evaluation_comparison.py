@@ -1,14 +1,16 @@
-"""Paired comparison: hand-worked differences, laws of the interval, and its coverage."""
+"""Paired comparisons: hand-worked differences, laws of the interval, and its coverage."""
 
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from fmrec.errors import EvaluationError
-from fmrec.evaluation.comparison import Comparison, compare
+from fmrec.evaluation import comparison
+from fmrec.evaluation.comparison import RESAMPLES, Comparison, compare, compare_all
 
 
 def losses(seed: int, users: int = 40, each: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -121,6 +123,127 @@ def test_identical_predictors_cannot_be_told_apart() -> None:
 def test_arrays_that_do_not_pair_up_are_an_error(ours, theirs, users) -> None:
     with pytest.raises(EvaluationError, match="paired comparison"):
         compare(ours, theirs, users, root=False, seed=0)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_an_error_that_says_whose_and_where(wrong) -> None:
+    with pytest.raises(EvaluationError, match=r"1 of 3 values of the candidate .* row 1 .*user 8"):
+        compare([1.0, wrong, 1.0], [1.0, 1.0, 1.0], [7, 8, 9], root=True, seed=0)
+    with pytest.raises(EvaluationError, match=r"2 of 3 values of ease .* row 0 .*user 7"):
+        compare_all([1.0] * 3, {"ease": [wrong, 1.0, wrong]}, [7, 8, 9], root=True, seed=0)
+
+
+def test_the_probability_counts_ties_half() -> None:
+    # Of two users drawn twice, AA is better, BB worse, and AB (half of all) better or a tie.
+    better = compare([0.0, 3.0], [2.0, 2.0], [1, 2], root=False, seed=0)
+    assert better.probability == pytest.approx(0.75, abs=0.03)
+    tie = compare([1.0, 3.0], [2.0, 2.0], [1, 2], root=False, seed=0)
+    assert tie.probability == pytest.approx(0.5, abs=0.03)
+    turned = compare([0.0, 3.0], [2.0, 2.0], [1, 2], root=False, seed=0, better="more")
+    assert turned.probability == pytest.approx(1 - better.probability)
+    same = compare([2.0, 2.0], [2.0, 2.0], [1, 2], root=False, seed=0)
+    assert same.probability == 0.5
+
+
+@pytest.mark.parametrize("root", [False, True])
+@pytest.mark.parametrize("better", ["less", "more"])
+def test_the_resamples_can_be_worked_out_one_by_one(root, better) -> None:
+    ours, theirs, owner = losses(7, users=23, each=3)
+    found = compare(ours, theirs, owner, root=root, seed=9, better=better)
+    rng = np.random.default_rng(9)
+    draws = []
+    for _ in range(RESAMPLES):
+        events = [i for user in rng.integers(23, size=23) for i in np.flatnonzero(owner == user)]
+        means = [math.fsum(x[events]) / len(events) for x in (ours, theirs)]
+        one, other = map(math.sqrt, means) if root else means
+        draws.append(one - other)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    assert found.low == pytest.approx(low, rel=1e-11)
+    assert found.high == pytest.approx(high, rel=1e-11)
+    assert found.standard_error == pytest.approx(np.std(draws, ddof=1), rel=1e-11)
+    wins = np.less if better == "less" else np.greater
+    assert found.probability == np.mean(wins(draws, 0))
+
+
+@pytest.mark.parametrize("root", [False, True])
+def test_an_answer_does_not_depend_on_who_else_is_asked_about(root) -> None:
+    ours, theirs, owner = losses(8, users=31)
+    rng = np.random.default_rng(1)
+    rivals = {"reference": theirs} | {
+        str(i): theirs + rng.gamma(1, size=theirs.size) for i in range(8)
+    }
+    together = compare_all(ours, rivals, owner, root=root, seed=3)
+    assert list(together) == list(rivals)
+    for name, each in rivals.items():
+        assert together[name] == compare(ours, each, owner, root=root, seed=3)
+
+
+def test_an_answer_depends_neither_on_the_order_of_rows_nor_on_the_blocks(monkeypatch) -> None:
+    ours, theirs, owner = losses(9, users=37)
+    found = compare(ours, theirs, owner, root=True, seed=3)
+    order = np.random.default_rng(0).permutation(ours.size)
+    shuffled = compare(*(x[order] for x in (ours, theirs, owner)), root=True, seed=3)
+    assert (shuffled.low, shuffled.probability) == (pytest.approx(found.low), found.probability)
+    monkeypatch.setattr(comparison, "_BLOCK", 100)
+    assert compare(ours, theirs, owner, root=True, seed=3) == found
+
+
+def test_sums_are_exact_so_that_what_cancels_is_zero() -> None:
+    # 0.1 + 0.2 - 0.3 is not 0 in floating point; a draw of these three users alone is a tie.
+    apart = np.array([0.1, 0.2, -0.3])
+    forth = compare(1 + apart, np.ones(3), [1, 2, 3], root=False, seed=0)
+    back = compare(np.ones(3), 1 + apart, [1, 2, 3], root=False, seed=0)
+    assert (back.low, back.high) == (-forth.high, -forth.low)
+    assert back.probability + forth.probability == 1
+
+
+def test_values_of_any_size_are_told_apart() -> None:
+    ours, theirs, owner = losses(10)
+    found = compare(ours, theirs, owner, root=False, seed=0)
+    for scale in (2.0**-400, 2.0**400):
+        scaled = compare(ours * scale, theirs * scale, owner, root=False, seed=0)
+        assert (scaled.low, scaled.high) == (found.low * scale, found.high * scale)
+        assert scaled.probability == found.probability
+
+
+def test_memory_does_not_grow_with_the_resamples() -> None:
+    users = np.arange(5_000)
+    ours = np.random.default_rng(0).gamma(2, size=users.size)
+    tracemalloc.start()
+    try:
+        compare_all(ours, {str(i): ours[::-1] for i in range(8)}, users, root=False, seed=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # All resamples of these users at once would be 80 MB.
+    assert peak < 20e6
+
+
+def clustered(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Squared errors of two models on events of 60 users; their means are 1.01 and 1 by design.
+
+    The first model's are those of the second times what its user's own taste makes of them.
+    """
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(60), rng.integers(4, 17, 60))
+    taste = rng.normal(0, 0.2, 60).clip(-0.6, 0.6)
+    shared = rng.normal(size=owner.size) ** 2
+    return shared * (1.01 + taste[owner]), shared, owner
+
+
+def test_with_users_who_err_together_only_resampling_users_covers_the_truth() -> None:
+    truth = math.sqrt(1.01) - 1
+    by_users, by_events = 0, 0
+    for seed in range(200):
+        ours, theirs, owner = clustered(seed)
+        found = compare(ours, theirs, owner, root=True, seed=seed)
+        by_users += found.low <= truth <= found.high
+        if seed < 60:
+            each = compare(ours, theirs, np.arange(owner.size), root=True, seed=seed)
+            by_events += each.low <= truth <= each.high
+    # 95 % of 200 is 190, and fewer than 180 has probability 0.002; 95 % of 60 is 57.
+    assert 180 <= by_users <= 199
+    assert by_events < 48
 
 
 def test_root_of_the_mean_is_not_the_mean_of_roots() -> None:

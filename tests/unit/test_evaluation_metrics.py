@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,36 +12,78 @@ from fmrec.errors import EvaluationError
 from fmrec.evaluation import metrics
 
 BINARY = [metrics.accuracy, metrics.cross_entropy, metrics.f1, metrics.auc]
-ALL = [metrics.rmse, metrics.mae, *BINARY]
+ALL = [metrics.rmse, metrics.mae, metrics.calibration_error, *BINARY]
+
+exactly = partial(pytest.approx, rel=0, abs=1e-12)
 
 
 def test_rmse_and_mae_of_errors_one_two_and_two() -> None:
     actual, predicted = [3.0, 1.0, 5.0], [4.0, 3.0, 3.0]
-    assert metrics.rmse(actual, predicted) == pytest.approx(math.sqrt((1 + 4 + 4) / 3))
-    assert metrics.mae(actual, predicted) == pytest.approx(5 / 3)
+    assert metrics.rmse(actual, predicted) == exactly(math.sqrt((1 + 4 + 4) / 3))
+    assert metrics.mae(actual, predicted) == exactly(5 / 3)
 
 
 def test_a_probability_of_one_half_is_a_positive_prediction() -> None:
     assert metrics.accuracy([1, 0, 1, 0], [0.5, 0.5, 0.49, 0.1]) == 0.5
     # TP 1, FP 1, FN 1
-    assert metrics.f1([1, 0, 1, 0], [0.5, 0.5, 0.49, 0.1]) == pytest.approx(2 / 4)
+    assert metrics.f1([1, 0, 1, 0], [0.5, 0.5, 0.49, 0.1]) == exactly(2 / 4)
+
+
+def test_f_beta_weighs_recall_beta_times_as_much_as_precision() -> None:
+    # TP 2, FP 1, FN 3: precision 2/3, recall 2/5
+    actual, probability = [1, 1, 1, 1, 1, 0, 0], [0.9, 0.5, 0.1, 0.2, 0.3, 0.8, 0.4]
+    assert metrics.f_beta(actual, probability, 2) == exactly(5 * 2 / (5 * 2 + 4 * 3 + 1))
+    assert metrics.f_beta(actual, probability, 0.5) == exactly(2.5 / (2.5 + 0.25 * 3 + 1))
+    assert metrics.f_beta(actual, probability, 1) == exactly(
+        2 * (2 / 3) * (2 / 5) / (2 / 3 + 2 / 5)
+    )
+    assert metrics.f1(actual, probability) == metrics.f_beta(actual, probability, 1)
+
+
+@pytest.mark.parametrize("beta", [0, -1.0, math.inf, math.nan])
+def test_a_beta_that_weighs_nothing_is_refused(beta: float) -> None:
+    with pytest.raises(EvaluationError, match=f"beta {beta} is not a positive number"):
+        metrics.f_beta([1, 0], [0.5, 0.1], beta)
+
+
+def test_calibration_error_is_the_mean_gap_of_the_bins_by_their_size() -> None:
+    # Twenty predictions make ten bins of two; the first two bins are off, the others right.
+    predicted = np.arange(1, 21) / 20
+    actual = predicted.copy()
+    actual[:4] = [0, 0, 0, 1]
+    first, second = abs(0 - 0.075), abs(0.5 - 0.175)
+    assert metrics.calibration_error(actual, predicted) == exactly((2 * first + 2 * second) / 20)
+    # Ratings: all in one bin, which is half a star too high.
+    assert metrics.calibration_error([3.0, 4.0, 5.0], [4.5, 4.5, 4.5]) == exactly(0.5)
+
+
+def test_bins_weigh_as_many_rows_as_they_have() -> None:
+    # Three rows share a bin whose mean is 1/3 for a prediction of .2; the other bin holds one row.
+    predicted, actual = [0.2, 0.2, 0.2, 0.9], [1, 0, 0, 1]
+    assert metrics.calibration_error(actual, predicted) == exactly(
+        (3 * (1 / 3 - 0.2) + 1 * 0.1) / 4
+    )
+
+
+def test_errors_within_a_bin_that_cancel_are_no_calibration_error() -> None:
+    assert metrics.calibration_error([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5]) == 0
 
 
 def test_cross_entropy_in_nats() -> None:
     expected = -(math.log(0.8) + math.log(1 - 0.25)) / 2
-    assert metrics.cross_entropy([1, 0], [0.8, 0.25]) == pytest.approx(expected)
-    assert metrics.cross_entropy([1, 0], [0.5, 0.5]) == pytest.approx(math.log(2))
+    assert metrics.cross_entropy([1, 0], [0.8, 0.25]) == exactly(expected)
+    assert metrics.cross_entropy([1, 0], [0.5, 0.5]) == exactly(math.log(2))
 
 
 def test_cross_entropy_of_a_saturated_score_is_large_but_finite() -> None:
-    assert metrics.cross_entropy([1], [0.0]) == pytest.approx(-math.log(1e-15))
+    assert metrics.cross_entropy([1], [0.0]) == exactly(-math.log(1e-15))
     assert metrics.cross_entropy([0], [1.0]) == pytest.approx(-math.log(1e-15), rel=1e-2)
     assert metrics.cross_entropy([1, 0], [1.0, 0.0]) == pytest.approx(0.0, abs=1e-14)
 
 
 def test_auc_counts_ordered_pairs_and_half_of_the_ties() -> None:
     # positives .9 and .4 against negatives .4 and .1: 1 + 1 + 1/2 + 1 of 4 pairs
-    assert metrics.auc([1, 1, 0, 0], [0.9, 0.4, 0.4, 0.1]) == pytest.approx(3.5 / 4)
+    assert metrics.auc([1, 1, 0, 0], [0.9, 0.4, 0.4, 0.1]) == exactly(3.5 / 4)
     assert metrics.auc([1, 0, 1], [0.3, 0.3, 0.3]) == 0.5
 
 

@@ -1,32 +1,23 @@
-"""Lists of ten: figures worked by hand, an independent slow protocol, and what is refused."""
+"""Lists of fifty: figures worked by hand, an independent slow protocol, and what is refused."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import ndcg_score, roc_auc_score
 
 from fmrec.errors import EvaluationError
-from fmrec.evaluation import ranking, report
-from fmrec.evaluation.ranking import Popularity, Ranked, judged_users, per_user
+from fmrec.evaluation import ranking
+from fmrec.evaluation.ranking import CUTOFFS, DEPTH, NO_ITEM, Popularity, judged_users
 
-RUN = {
-    "run_id": "manual__1998-03-01",
-    "as_of": "1998-03-01T00:00:00+00:00",
-    "source": "ml-100k",
-    "generated": False,
-    "split": "u1",
-    "objective": "ranking",
-    "seed": 7,
-    "rating_scale": [1, 5],
-}
+exactly = partial(pytest.approx, rel=0, abs=1e-12)
 
 
 def events(*rows: tuple[int, int, float]) -> pd.DataFrame:
@@ -45,17 +36,26 @@ def world(seed: int, users: int = 15, items: int = 40) -> tuple[pd.DataFrame, pd
     return frame[~test].reset_index(drop=True), frame[test].reset_index(drop=True)
 
 
-def popular_by_hand(train: pd.DataFrame, seen: pd.DataFrame, user: int) -> list[int]:
+def fifty(*rows: list[int]) -> np.ndarray:
+    """Lists of fifty places that begin with the given items."""
+    made = np.full((len(rows), DEPTH), NO_ITEM)
+    for row, items in enumerate(rows):
+        made[row, : len(items)] = items
+    return made
+
+
+def popular_by_hand(train: pd.DataFrame, seen: pd.DataFrame, user: int, n: int) -> list[int]:
     likes = dict.fromkeys(train["item_id"].tolist(), 0)
     for item, rating in zip(train["item_id"].tolist(), train["rating"].tolist(), strict=True):
         likes[item] += rating >= 4
     taken = set(seen.loc[seen["user_id"] == user, "item_id"].tolist())
     order = sorted((-count, item) for item, count in likes.items() if item not in taken)
-    return [item for _, item in order[:10]]
+    listed = [item for _, item in order[:n]]
+    return listed + [NO_ITEM] * (n - len(listed))
 
 
 def by_hand(listed: list[int], relevant: set[int]) -> dict[str, float]:
-    hits = [place for place, item in enumerate(listed, start=1) if item in relevant]
+    hits = [place for place, item in enumerate(listed[:10], start=1) if item in relevant]
     reachable = min(10, len(relevant))
     ideal = sum(1 / math.log2(place + 1) for place in range(1, reachable + 1))
     return {
@@ -63,33 +63,67 @@ def by_hand(listed: list[int], relevant: set[int]) -> dict[str, float]:
         "precision@10": len(hits) / 10,
         "recall@10": len(hits) / len(relevant),
         "map@10": sum(n / place for n, place in enumerate(hits, start=1)) / reachable,
+        "mrr@10": 1 / hits[0] if hits else 0.0,
+        "hit_rate@10": float(bool(hits)),
     }
 
 
-def test_the_four_figures_worked_by_hand() -> None:
-    # Three relevant items, of which the training part never saw 99; hits at places 1 and 4.
-    test = events((7, 11, 5), (7, 14, 4), (7, 99, 4.5), (7, 12, 3.5), (8, 12, 5))
-    made = per_user(np.array([7]), np.array([[11, 12, 13, 14, 15, 16, 17, 18, 19, 20]]), test)
-    ideal = 1 + 1 / math.log2(3) + 0.5
-    assert made["ndcg@10"][0] == pytest.approx((1 + 1 / math.log2(5)) / ideal)
-    assert made["ndcg@10"][0] == pytest.approx(0.671386)
-    assert made["precision@10"][0] == pytest.approx(0.2)
-    assert made["recall@10"][0] == pytest.approx(2 / 3)
-    assert made["map@10"][0] == pytest.approx((1 + 2 / 4) / 3)
+def test_the_six_figures_worked_by_hand() -> None:
+    # Three relevant items, of which the training part never saw 99; hits at places 2 and 4, and
+    # one at place 11, which is beyond ten.
+    test = events((7, 11, 5), (7, 14, 4), (7, 99, 4.5), (7, 31, 4), (7, 12, 3.5), (8, 12, 5))
+    lists = fifty([12, 11, 13, 14, 15, 16, 17, 18, 19, 20, 31])
+    found = ranking.hits(np.array([7]), lists, test)
+    assert found.users.tolist() == [7]
+    assert found.relevant.tolist() == [4]
+    assert np.flatnonzero(found.places[0]).tolist() == [1, 3, 10]
+    made = ranking.per_user(found)
+    ideal = 1 + 1 / math.log2(3) + 1 / 2 + 1 / math.log2(5)
+    assert {name: values.tolist() for name, values in made.items()} == {
+        "ndcg@10": exactly([(1 / math.log2(3) + 1 / math.log2(5)) / ideal]),
+        "precision@10": exactly([0.2]),
+        "recall@10": exactly([2 / 4]),
+        "map@10": exactly([(1 / 2 + 2 / 4) / 4]),
+        "mrr@10": exactly([1 / 2]),
+        "hit_rate@10": exactly([1]),
+    }
+    assert list(made) == [
+        "ndcg@10",
+        "precision@10",
+        "recall@10",
+        "map@10",
+        "mrr@10",
+        "hit_rate@10",
+    ]
+
+
+def test_curves_worked_by_hand() -> None:
+    # The first user has hits at places 1, 3 and 40 of 4 relevant items, the second none of 1.
+    test = events((1, 101, 5), (1, 103, 5), (1, 140, 4), (1, 900, 4), (2, 900, 5))
+    lists = fifty(list(range(101, 151)), list(range(101, 151)))
+    made = ranking.curves(ranking.hits(np.array([1, 2]), lists, test))
+    assert CUTOFFS == (1, 2, 3, 5, 10, 20, 50)
+    found = [1, 1, 2, 2, 2, 2, 3]
+    assert made == {
+        "precision": exactly([n / k / 2 for n, k in zip(found, CUTOFFS, strict=True)]),
+        "recall": exactly([n / 4 / 2 for n in found]),
+    }
 
 
 def test_with_more_than_ten_relevant_items_ten_hits_are_perfect() -> None:
     test = events(*((1, item, 5) for item in range(1, 21)))
-    made = per_user(np.array([1]), np.arange(3, 13)[None], test)
-    assert made["ndcg@10"][0] == pytest.approx(1)
-    assert (made["precision@10"][0], made["recall@10"][0]) == (1, 0.5)
-    assert made["map@10"][0] == pytest.approx(1)
+    made = ranking.per_user(ranking.hits(np.array([1]), fifty(list(range(3, 13))), test))
+    assert {name: values.tolist() for name, values in made.items()} == {
+        name: [0.5 if name == "recall@10" else 1.0] for name in made
+    }
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_figures_and_popular_lists_are_those_of_a_slow_protocol(seed: int) -> None:
-    train, test = world(seed)
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([40, 130]), st.sampled_from([1, 4, 1 << 13]))
+def test_figures_and_popular_lists_are_those_of_a_slow_protocol(
+    seed: int, items: int, block: int
+) -> None:
+    train, test = world(seed, items=items)
     relevant = test[test["rating"] >= 4]
     expected = sorted(set(train["user_id"]) & set(relevant["user_id"]))
     if not expected:
@@ -98,28 +132,49 @@ def test_figures_and_popular_lists_are_those_of_a_slow_protocol(seed: int) -> No
     assert users.tolist() == expected
     # Some of the test events stand for a validation part, which is seen too.
     seen = pd.concat([train, test[test["item_id"] % 4 == 1]])
-    lists = Popularity.of(train).lists(users, seen)
-    made = per_user(users, lists, test)
+    with patch.object(ranking, "_BLOCK", block):
+        lists = Popularity.of(train).lists(users, seen)
+        found = ranking.hits(users, lists, test)
+        ranking.check_lists("popularity", users, lists, seen, train, test)
+    made = ranking.per_user(found)
     for row, user in enumerate(expected):
-        listed = popular_by_hand(train, seen, user)
-        assert lists[row].tolist() == listed + [ranking.NO_ITEM] * (10 - len(listed))
+        listed = popular_by_hand(train, seen, user, DEPTH)
+        assert lists[row].tolist() == listed
         wanted = set(relevant.loc[relevant["user_id"] == user, "item_id"].tolist())
+        assert found.places[row].tolist() == [item in wanted for item in listed]
+        assert found.relevant[row] == len(wanted)
         for name, value in by_hand(listed, wanted).items():
-            assert made[name][row] == pytest.approx(value)
-            assert 0 <= value <= 1 + 1e-12
+            assert made[name][row] == exactly(value)
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 25))
-def test_ndcg_is_that_of_scikit_learn_where_every_item_can_be_listed(seed, relevant) -> None:
-    rng = np.random.default_rng(seed)
-    truth = np.zeros(40)
-    truth[rng.permutation(40)[:relevant]] = 1
-    scores = rng.permutation(40).astype(float)
-    test = events(*((5, item + 1, 5 if liked else 1) for item, liked in enumerate(truth)))
-    best = np.argsort(-scores)[:10] + 1
-    made = per_user(np.array([5]), best[None], test)
-    assert made["ndcg@10"][0] == pytest.approx(ndcg_score([truth], [scores], k=10))
+@pytest.mark.parametrize("n", [1, 10, 35, 60])
+def test_popular_lists_have_the_length_that_was_asked_for(n: int) -> None:
+    train, test = world(5, items=60)
+    users = judged_users(train, test)
+    lists = Popularity.of(train).lists(users, train, n)
+    assert lists.shape == (users.size, n)
+    for row, user in enumerate(users.tolist()):
+        assert lists[row].tolist() == popular_by_hand(train, train, user, n)
+
+
+def test_one_order_for_all_is_listed_without_what_each_has_seen() -> None:
+    seen = events((1, 30, 1), (1, 20, 5), (2, 77, 5), (9, 10, 5))
+    order = np.array([30, 10, 20])
+    made = ranking.first_unseen(order, np.array([1, 2]), seen, 3)
+    assert made.tolist() == [[10, NO_ITEM, NO_ITEM], [30, 10, 20]]
+
+
+def test_an_event_that_is_there_twice_counts_once() -> None:
+    test = events((1, 10, 5), (1, 10, 4), (1, 11, 5))
+    found = ranking.hits(np.array([1]), fifty([10]), test)
+    assert found.relevant.tolist() == [2]
+    train = events((1, 12, 5), (1, 12, 5), (1, 13, 5))
+    assert Popularity.of(train).lists(np.array([1]), train[:2]).tolist()[0][:2] == [13, -1]
+
+
+def test_likes_of_items_that_the_training_part_does_not_know_are_none() -> None:
+    popularity = Popularity.of(events((1, 12, 5), (2, 12, 4), (1, 13, 3)))
+    assert popularity.scores(np.array([13, 12, 99, 1])).tolist() == [0, 2, 0, 0]
 
 
 def test_ids_beyond_a_dense_table_are_found_too() -> None:
@@ -128,95 +183,80 @@ def test_ids_beyond_a_dense_table_are_found_too() -> None:
     test = events((big, big + 3, 5))
     users = judged_users(train, test)
     lists = Popularity.of(train).lists(users, train)
-    assert lists[0].tolist() == [big + 3] + [-1] * 9
-    assert per_user(users, lists, test)["ndcg@10"].tolist() == [1.0]
-    ranking.check(Ranked(users, lists, train), train, test)
-
-
-def made(seed: int = 1, *, reverse: bool = False, **changes: Any) -> dict[str, Any]:
-    train, test = world(seed, users=60)
-    users = judged_users(train, test)
-    lists = np.full((users.size, 10), ranking.NO_ITEM)
-    for row, user in enumerate(users.tolist()):
-        mine = test[(test["user_id"] == user) & test["item_id"].isin(train["item_id"])]
-        mine = mine.sort_values("rating", ascending=reverse)["item_id"].to_numpy()[:10]
-        lists[row, : mine.size] = mine
-    scores = (1 if reverse else -1) * -test["rating"].to_numpy(float)
-    given_ = {
-        "run": RUN,
-        "train": train,
-        "test": test,
-        "scores": scores,
-        "ranked": Ranked(users, lists, train),
-    }
-    return report.build(**given_ | changes)
-
-
-def test_the_report_of_a_ranking() -> None:
-    train, test = world(1, users=60)
-    content = made()
-    users = judged_users(train, test)
-    popular = Popularity.of(train).lists(users, train)
-    expected = {name: each.mean() for name, each in per_user(users, popular, test).items()}
-    likes = train[train["rating"] >= 4].groupby("item_id").size()
-    expected["auc"] = roc_auc_score(test["rating"] >= 4, test["item_id"].map(likes).fillna(0))
-    assert content["baselines"] == {"popularity": pytest.approx(expected)}
-    assert content["metrics"]["auc"] == 1
-    verdict = content["verdict"]
-    assert verdict["headline"] == "The model beats the popularity baseline"
-    assert verdict["outcome"] == "better"
-    assert (verdict["metric"], verdict["against"], verdict["better"]) == (
-        "ndcg@10",
-        "popularity",
-        "more",
-    )
-    assert verdict["candidate"] == pytest.approx(content["metrics"]["ndcg@10"])
-    assert verdict["difference"] > 0
-    assert f"Over the lists of {users.size} users the model's NDCG@10 is" in verdict["sentence"]
-    assert "higher (better) than" in verdict["sentence"]
-    assert content["counts"]["ranked_users"] == verdict["users"] == users.size
-    assert content["calibration"] == content["residuals"] == []
-
-
-def test_a_model_that_lists_what_is_disliked_loses() -> None:
-    verdict = made(reverse=True)["verdict"]
-    assert verdict["outcome"] == "worse"
-    assert verdict["headline"] == "The model loses to the popularity baseline"
-    assert "lower (worse)" in verdict["sentence"]
-
-
-def test_scores_need_only_an_order_but_lists_are_needed() -> None:
-    _, test = world(1, users=60)
-    assert made(scores=1000.0 * test["rating"].to_numpy(float))["metrics"]["auc"] == 1
-    with pytest.raises(EvaluationError, match="judged by lists, and none were given"):
-        made(ranked=None)
+    assert lists[0].tolist() == [big + 3] + [NO_ITEM] * 49
+    assert ranking.per_user(ranking.hits(users, lists, test))["ndcg@10"].tolist() == [1.0]
+    ranking.check_lists("popularity", users, lists, train, train, test)
 
 
 def test_without_anyone_to_judge_the_way_out_is_named() -> None:
-    train, test = events((1, 1, 5)), events((2, 1, 5), (1, 2, 3))
-    with pytest.raises(EvaluationError, match="choose another as_of or split"):
-        judged_users(train, test)
+    train = events((1, 1, 5))
+    for test in (events((2, 1, 5), (1, 2, 3)), events()):
+        with pytest.raises(EvaluationError, match="choose another as_of or split"):
+            judged_users(train, test)
 
 
-def test_lists_against_the_protocol_are_refused() -> None:
-    train = events(*((u, i, 5) for u in (1, 2) for i in range(10 * u, 10 * u + 10)))
-    test = events((1, 20, 5), (2, 10, 5))
+def test_a_user_without_a_like_in_the_test_part_is_named() -> None:
+    test = events((1, 10, 5), (2, 10, 3))
+    with pytest.raises(EvaluationError, match=r"user 2 gives 4 stars .* \(2 such users\)"):
+        ranking.hits(np.array([1, 2, 3]), fifty([10], [10], [10]), test)
+
+
+def test_hits_of_lists_of_another_length_are_refused() -> None:
+    with pytest.raises(EvaluationError, match=r"lists of shape \(1, 10\) for 1 users: rank 50"):
+        ranking.hits(np.array([1]), fifty([10])[:, :10], events((1, 10, 5)))
+
+
+def protocol() -> dict[str, Any]:
+    """Lists of two users that follow the protocol, and what they are checked against."""
+    train = events(*((u, i, 5) for u in (1, 2) for i in range(60 * u, 60 * u + 60)))
+    test = events((1, 120, 5), (2, 60, 5))
     users = judged_users(train, test)
-    good = Ranked(users, Popularity.of(train).lists(users, train), train)
-    ranking.check(good, train, test)
+    items = Popularity.of(train).lists(users, train)
+    return {"users": users, "items": items, "seen": train, "train": train, "test": test}
 
-    def refused(says: str, lists: np.ndarray | None = None, **changes: Any) -> None:
-        wrong = good if lists is None else replace(good, items=lists)
-        with pytest.raises(EvaluationError, match=says):
-            ranking.check(replace(wrong, **changes), train, test)
 
-    def with_(row: int, place: int, item: int) -> np.ndarray:
-        lists = good.items.copy()
-        lists[row, place] = item
-        return lists
+def test_lists_that_follow_the_protocol_pass() -> None:
+    given_ = protocol()
+    assert (given_["items"] != NO_ITEM).all()
+    ranking.check_lists("ease", **given_)
+    # Short lists and empty ones are allowed: not everyone can be given fifty items.
+    short = given_["items"].copy()
+    short[0, 20:] = NO_ITEM
+    short[1] = NO_ITEM
+    ranking.check_lists("ease", **given_ | {"items": short})
 
-    refused("lists of 1 users, 2 are to be judged", users=users[:1])
-    refused(r"shape \(2, 9\)", good.items[:, :9])
-    refused("list of user 1 holds item 777, which was not trained on", with_(0, 4, 777))
-    refused("list of user 2 holds item 25, which was seen before", with_(1, 0, 25))
-    refused("list of user 1 holds item 20 twice", with_(0, 9, 20))
+
+def changed(row: int, place: int, item: int) -> np.ndarray:
+    items = protocol()["items"].copy()
+    items[row, place] = item
+    return items
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"users": np.array([1])}, "lists of 1 users, 2 are to be judged"),
+        ({"users": np.array([2, 1])}, "lists of 2 users, 2 are to be judged: .* in that order"),
+        ({"items": protocol()["items"][:, :10]}, r"lists of shape \(2, 10\) for 2 users: rank 50"),
+        ({"items": protocol()["items"][:1]}, r"lists of shape \(1, 50\) for 2 users"),
+        ({"items": changed(0, 4, 777)}, "user 1 holds item 777 which was not trained on"),
+        ({"items": changed(0, 4, 0)}, "user 1 holds item 0 which was not trained on"),
+        ({"items": changed(0, 4, -7)}, "user 1 holds item -7 which was not trained on"),
+        ({"items": changed(1, 0, 130)}, r"user 2 holds item 130 which was seen before \(1 such"),
+        ({"items": changed(0, 49, 120)}, "user 1 holds item 120 twice"),
+        ({"items": changed(1, 3, -1)}, "user 2 holds item 64 after an empty place"),
+    ],
+)
+def test_lists_against_the_protocol_are_refused_by_name(changes: dict, says: str) -> None:
+    with pytest.raises(EvaluationError, match=f"^item_knn: .*{says}"):
+        ranking.check_lists("item_knn", **protocol() | changes)
+
+
+def test_a_champion_lists_what_it_was_trained_on_itself() -> None:
+    given_ = protocol() | {"items": changed(0, 4, 777)}
+    mine = np.append(np.arange(60, 180), 777)
+    ranking.check_lists("champion", **given_, catalogue=mine)
+    with pytest.raises(EvaluationError, match=r"champion: .* holds item 120 which was not tr"):
+        ranking.check_lists("champion", **given_, catalogue=mine[mine != 120])
+    with pytest.raises(EvaluationError, match=r"champion: .* holds item 130 which was seen"):
+        ranking.check_lists("champion", **given_ | {"items": changed(1, 0, 130)}, catalogue=mine)

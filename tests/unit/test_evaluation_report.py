@@ -23,6 +23,7 @@ RUN = {
     "generated": False,
     "split": "time",
     "objective": "rating",
+    "use": "rating",
     "seed": 7,
     "rating_scale": [1.0, 5.0],
 }
@@ -44,6 +45,7 @@ def world(seed: int = 0, size: int = 400) -> tuple[pd.DataFrame, pd.DataFrame, n
 def built(**changes: Any) -> dict[str, Any]:
     train, test, taste = world()
     run = RUN | changes.pop("run", {})
+    run["use"] = run["use"] if run["use"] == "ranking" else run["objective"]
     scores = taste if run["objective"] == "rating" else (taste - 1) / 4
     return report.build(**{"run": run, "train": train, "test": test, "scores": scores} | changes)
 
@@ -71,6 +73,7 @@ def test_the_like_objective_has_its_own_metrics_on_its_own_labels() -> None:
             "accuracy": metrics.accuracy(liked, (taste - 1) / 4),
             "cross_entropy": metrics.cross_entropy(liked, (taste - 1) / 4),
             "f1": metrics.f1(liked, (taste - 1) / 4),
+            "calibration_error": metrics.calibration_error(liked, (taste - 1) / 4),
             "auc": metrics.auc(liked, (taste - 1) / 4),
         }
     )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,98 +17,18 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from fmrec import recordio as codec
 from fmrec.errors import ConflictError, DataError, EvaluationError, StoreError
 from fmrec.events.encoders import PRESETS
-from fmrec.fm import artifact, hyperparameters
-from fmrec.fm.adam import Adam
 from fmrec.fm.features import load
 from fmrec.layout import Run
 from fmrec.settings import Deployment
-from fmrec.steps.evaluate import evaluate
 from fmrec.steps.events import events
 from fmrec.steps.ingest import ingest
 from fmrec.steps.plan import plan
 from fmrec.steps.publish import publish
 from fmrec.steps.recordio import recordio
 from fmrec.steps.xcom import design_of
-from fmrec.store import Store
-
-AS_OF = datetime(1998, 1, 1, tzinfo=UTC)
-
-
-class World:
-    """A bucket, a deployment, and what the steps of one run returned."""
-
-    def __init__(self, s3: Any, cache: Path) -> None:
-        self.s3, self.store = s3, Store(s3, "fmrec")
-        self.deployment = Deployment(bucket="fmrec", role_arn="arn", cache_dir=cache)
-        self.xcom: dict[str, Any] = {}
-
-    def prepare(self, run_id: str = "r", **params: Any) -> World:
-        settings = {"source": "sample", "num_factors": 4} | params
-        if params.get("image") != "fmrec":
-            settings = {"epochs": 2} | settings
-        x = self.xcom
-        x["run"] = plan(run_id, AS_OF, settings, self.deployment)
-        x["tables"] = ingest(x["run"], self.s3, self.deployment)
-        x["parts"] = events(x["run"], x["tables"], self.s3)
-        x["channels"] = recordio(x["run"], x["tables"], x["parts"], self.s3)
-        return self
-
-    def table(self, part: str) -> pd.DataFrame:
-        files = self.xcom["parts"]["parts"][part]["files"]
-        return pd.concat([self.store.get_table(each["key"]).to_pandas() for each in files])
-
-    def records(self, part: str) -> codec.Records:
-        files = self.xcom["channels"]["files"][part]
-        return codec.decode(b"".join(self.store.get(each["key"]) for each in files))
-
-    def train_and_score(self, folder: Path) -> World:
-        """What the two jobs would do, in this process."""
-        run, channels = Run.from_xcom(self.xcom["run"]), self.xcom["channels"]
-        given = run.settings.hyperparameters() | {"feature_dim": str(channels["feature_dim"])}
-        train = self.records("train")
-        chosen = hyperparameters.parse(given)
-        trainer = Adam(chosen, train.features, train.labels)
-        for _ in range(run.settings.epochs or 1):
-            trainer.train(0, trainer.batches)
-        member = artifact.save(trainer.model(), folder, chosen.configuration)
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-            archive.add(member, member.name)
-        self.store.put("model.tar.gz", packed.getvalue(), replace=True)
-        for each in channels["files"]["test"]:
-            rows = codec.decode(self.store.get(each["key"])).features
-            lines = [json.dumps({"score": float(s)}) for s in trainer.model().score(rows)]
-            name = each["key"].rpartition("/")[2]
-            self.store.put(f"out/{name}.out", "\n".join(lines).encode(), replace=True)
-        self.xcom["training"] = {"name": "job", "status": "Completed", "seconds": 1,
-                                 "artifact": "s3://fmrec/model.tar.gz", "metrics": {}}  # fmt: skip
-        self.xcom["transform"] = {"name": "job", "status": "Completed", "seconds": 1,
-                                  "output": "s3://fmrec/out/"}  # fmt: skip
-        return self
-
-    def evaluate(self, logs: Any = None) -> World:
-        steps = ("tables", "parts", "channels", "training", "transform")
-        given = {name: self.xcom[name] for name in steps}
-        logs = logs or log_of("#quality_metric: host=algo-1, epoch=0, train rmse <loss>=1.5")
-        self.xcom["report"] = evaluate(self.xcom["run"], s3=self.s3, logs=logs, **given)
-        return self
-
-    def json(self, name: str) -> Any:
-        return json.loads(self.store.get(self.xcom["report"]["files"][name]))
-
-
-def sums(parts: Any) -> list[str]:
-    return [file["sha256"] for part in parts["parts"].values() for file in part["files"]]
-
-
-def log_of(*lines: str) -> Any:
-    pages = [{"events": [{"message": line} for line in lines]}]
-    return SimpleNamespace(
-        get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: iter(pages))
-    )
+from steps_world import AS_OF, World, sums
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +205,7 @@ def test_the_report_counts_everything_and_the_manifest_vouches_for_it(
 
 def test_a_lost_prediction_is_an_error(world: World, tmp_path: Path) -> None:
     world.prepare().train_and_score(tmp_path)
-    key = next(iter(world.store.list("out/")))
+    key = next(key for key in world.store.list("") if "/out/" in key)
     lines = world.store.get(key).splitlines()
     world.store.put(key, b"\n".join(lines[:-1]), replace=True)
     with pytest.raises(EvaluationError, match=f"holds {len(lines) - 1} predictions"):

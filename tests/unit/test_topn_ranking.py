@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -158,6 +160,97 @@ def test_nobody_asks_for_nothing() -> None:
     machine, design = flat([1.0])
     ids, scores = topn.best(machine, design, [], NOTHING, 3, at=0)
     assert ids.shape == scores.shape == (0, 3)
+
+
+def test_what_is_not_allowed_is_never_listed() -> None:
+    machine, design = flat([5.0, 4.0, 3.0, 2.0, 1.0])
+    seen = pd.DataFrame({"user_id": [7], "item_id": [3]})
+    allowed = np.array([False, True, True, False, True])
+    ids, scores = topn.best(machine, design, [7], seen, 3, at=0, allowed=allowed)
+    assert ids[0].tolist() == [2, 5, topn.NO_ITEM]
+    assert scores[0, :2].tolist() == [4.0, 1.0]
+    assert np.isnan(scores[0, 2])
+    items = pd.DataFrame({"item_id": [1, 2], "title": ["Alien (1979)", "Vertigo (1958)"]})
+    rows = topn.recommend(machine, design, seen, items, 7, 5, at=0, allowed=allowed)
+    assert [(row["rank"], row["title"]) for row in rows] == [(1, "Vertigo (1958)"), (2, "item 5")]
+
+
+def test_where_nothing_is_allowed_the_lists_are_empty() -> None:
+    machine, design = flat([1.0, 2.0])
+    allowed = np.zeros(2, bool)
+    ids, scores = topn.best(machine, design, [7, 7], NOTHING, 2, at=0, allowed=allowed)
+    assert ids.tolist() == [[topn.NO_ITEM] * 2] * 2
+    assert np.isnan(scores).all()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "said"),
+    [
+        (np.ones(3, bool), r"array of bool of shape \(3,\)"),
+        (np.array([0, 1]), r"array of int64 of shape \(2,\)"),
+    ],
+)
+def test_a_mask_that_is_not_one_is_refused(allowed: np.ndarray, said: str) -> None:
+    machine, design = flat([1.0, 2.0])
+    with pytest.raises(EvaluationError, match=said + ".*a bool for each of the 2 trained items"):
+        topn.best(machine, design, [7], NOTHING, 1, at=0, allowed=allowed)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["w0", "w", "V"])
+def test_a_model_with_parameters_that_are_no_numbers_is_refused(bad: float, where: str) -> None:
+    machine, design = flat([1.0, 2.0])
+    value = np.array(getattr(machine, where))
+    value[(0,) * value.ndim] = bad
+    with pytest.raises(EvaluationError, match=r"not finite numbers.*train it again"):
+        topn.best(replace(machine, **{where: value}), design, [7], NOTHING, 1, at=0)
+
+
+def test_a_failure_among_many_blocks_is_not_lost() -> None:
+    class Failing(Sides):
+        def user_side(self, user_ids, at):
+            if 5 in user_ids:
+                raise DataError("user 5 is damaged")
+            return super().user_side(user_ids, at)
+
+    design = Failing.of_ids(range(1, 9), [1])
+    machine = model(0.0, np.zeros(9), np.zeros((9, 1)))
+    with (
+        mock.patch.object(topn, "_BLOCK_ROWS", 1),
+        pytest.raises(DataError, match="user 5 is damaged"),
+    ):
+        topn.best(machine, design, range(1, 9), NOTHING, 1, at=0)
+
+
+def peak_bytes(machine: Model, design: Sides, users: int, n: int) -> int:
+    wanted = np.ones(users, np.int64)
+    with mock.patch.multiple(topn, _BLOCK_BYTES=1 << 20, _THREADS=1):
+        tracemalloc.start()
+        try:
+            topn.best(machine, design, wanted, NOTHING, n, at=0)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_further_user_costs_no_more_than_a_list() -> None:
+    design = Sides.of_ids([1], range(1, 1001))
+    rng = np.random.default_rng(0)
+    machine = model(0.0, rng.normal(size=1001), rng.normal(size=(1001, 8)))
+    few, many = (peak_bytes(machine, design, users, 10) for users in (2000, 6000))
+    # An id and a score of eight bytes at each of ten places, and as much again for what counts
+    # the users; their scores of all items would be 4000 bytes each.
+    assert many - few < 4000 * 2 * 160
+
+
+def test_equal_scores_of_all_items_need_no_more_room() -> None:
+    # All that is in a block is left to rank: at once it would be 65 users times 4000 items times
+    # 64 factors of eight bytes, 133 MB, twice.
+    design = Sides.of_ids([1], range(1, 4001))
+    machine = model(0.0, np.zeros(4001), np.zeros((4001, 64)))
+    assert peak_bytes(machine, design, 65, 10) < 80_000_000
+    ids, _ = topn.best(machine, design, [1] * 65, NOTHING, 10, at=0)
+    assert ids.tolist() == [list(range(1, 11))] * 65
 
 
 def test_an_item_without_a_title_is_named_by_its_id() -> None:

@@ -1,10 +1,10 @@
-"""A model beside its baselines: by the scores of single events, or by lists of recommendations."""
+"""A model beside its baselines, its peers and the champion, for every use that it can have."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fmrec.errors import EvaluationError
-from fmrec.evaluation import baselines, diagnostics, metrics, ranking
-from fmrec.evaluation.comparison import Comparison, compare
-from fmrec.evaluation.objectives import Scale, objective
-from fmrec.events.objectives import labels
+from fmrec.evaluation import listed, scored
+from fmrec.evaluation.champion import Answers
+from fmrec.evaluation.listed import Listed, Lists
+from fmrec.evaluation.objectives import RANKING, Scale
+from fmrec.evaluation.scored import Scored
+from fmrec.evaluation.uses import BIAS, CHAMPION, MEAN, MODEL, POPULARITY, Use
 
 Array = NDArray[np.float64]
 
@@ -25,115 +27,107 @@ _UNDEFINED = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Judgement:
-    """Figures of the model and of each baseline, and the comparison on the main metric.
+    """What was found, by single scores and by lists; either may be missing, not both.
 
-    `over` says in words what the main metric is the mean over; `against` is the baseline of the
-    comparison. `calibration` and `residuals` stay empty for lists: a list has no single truth.
+    `own` is the use that the model is meant for.
     """
 
-    metrics: Mapping[str, float]
-    baselines: Mapping[str, Mapping[str, float]]
-    comparison: Comparison
-    metric: str
-    against: str
-    over: str
-    counts: Mapping[str, int]
-    calibration: list[dict[str, Any]] = field(default_factory=list)
-    residuals: list[dict[str, Any]] = field(default_factory=list)
+    own: Use
+    scored: Scored | None
+    listed: Listed | None
+
+    @property
+    def uses(self) -> list[Use]:
+        """All uses that the model was judged for."""
+        return [each.use for each in (self.scored, self.listed) if each is not None]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every figure of the model."""
+        return self._of(MODEL)
+
+    @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Every figure of each baseline, the champion among them when there is one."""
+        found = {name: self._of(name) for name in (MEAN, BIAS, POPULARITY, CHAMPION)}
+        return {name: values for name, values in found.items() if values}
+
+    @property
+    def peers(self) -> dict[str, dict[str, float]]:
+        """Every figure of each peer."""
+        if self.listed is None:
+            return {}
+        known = {MODEL, MEAN, BIAS, POPULARITY, CHAMPION}
+        return {
+            name: dict(values)
+            for name, values in self.listed.use.metrics.items()
+            if name not in known
+        }
+
+    @property
+    def comparisons(self) -> list[dict[str, Any]]:
+        """The model against each rival, for each use."""
+        return [row for use in self.uses for row in use.rows()]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted on the way."""
+        counts = {} if self.scored is None else dict(self.scored.counts)
+        return (
+            counts
+            if self.listed is None
+            else counts | {"ranked_users": self.listed.hits[MODEL].users.size}
+        )
 
     @property
     def notes(self) -> list[str]:
         """A sentence on each metric that is undefined."""
-        return [_UNDEFINED[name] for name, value in self.metrics.items() if math.isnan(value)]
+        return [
+            _UNDEFINED[name]
+            for name, value in self.metrics.items()
+            if name in _UNDEFINED and math.isnan(value)
+        ]
+
+    def _of(self, predictor: str) -> dict[str, float]:
+        return {
+            name: value
+            for use in self.uses
+            for name, value in use.metrics.get(predictor, {}).items()
+        }
 
 
-def of_scores(
-    name: str, train: pd.DataFrame, test: pd.DataFrame, scores: Array, *, scale: Scale, seed: int
-) -> Judgement:
-    """Judge one score for each test event, for the objectives `rating` and `like`.
-
-    Raises EvaluationError for another objective, and for scores that are not finite or not in the
-    objective's range.
-    """
-    goal = objective(name)
-    truth, known = (labels(events, name).astype(np.float64) for events in (test, train))
-    predicted = goal.clip(scores, scale)
-    model = baselines.fit_biases(train["user_id"], train["item_id"], known)
-    rivals = {
-        "global_mean": np.full(len(test), model.mean),
-        "user_item_bias": model.predict(test["user_id"], test["item_id"]),
-    }
-    rivals = {key: goal.clip_baseline(values, scale) for key, values in rivals.items()}
-    measured = goal.measure(truth, predicted)
-    counts = {}
-    if goal.root:
-        main = goal.main_metric
-        measured[f"{main}_unclipped"] = goal.metrics[main](truth, scores)
-        counts["clipped"] = int(np.count_nonzero(scores != predicted))
-    comparison = compare(
-        goal.losses(truth, predicted),
-        goal.losses(truth, rivals["user_item_bias"]),
-        test["user_id"].to_numpy(),
-        root=goal.root,
-        seed=seed,
-    )
-    return Judgement(
-        metrics=measured,
-        baselines={key: goal.measure(truth, values) for key, values in rivals.items()},
-        comparison=comparison,
-        metric=goal.main_metric,
-        against="user_item_bias",
-        over=f"{len(test):,} test events",
-        counts=counts,
-        calibration=diagnostics.calibration(truth, predicted),
-        residuals=diagnostics.residuals_by_rating(
-            test["rating"].to_numpy(np.float64), truth, predicted
-        ),
-    )
-
-
-def of_lists(
+def of(
+    run: Mapping[str, Any],
     train: pd.DataFrame,
     test: pd.DataFrame,
     scores: Array,
-    ranked: ranking.Ranked | None,
+    lists: Lists | None,
+    champion: Answers | None,
     *,
-    seed: int,
+    scale: Scale,
 ) -> Judgement:
-    """Judge lists of ten for each user, and by `auc` the scores of the test events besides.
+    """Judge the candidate by its scores of the test events, by its lists, or by both.
 
-    The scores need only order the events: they may be of any range. Raises EvaluationError when
-    there are no lists, or lists that do not follow the protocol of `fmrec.evaluation.ranking`.
+    `run` has the objective, the use and the seed. Raises EvaluationError when the use needs lists
+    and there are none, and for whatever `scored.judge` and `listed.judge` raise.
     """
-    if ranked is None:
-        raise EvaluationError(
-            "the objective ranking is judged by lists, and none were given: rank the catalogue "
-            "for judged_users(train, test)"
+    seed = int(run["seed"])
+    name = run["objective"]
+    by_score = by_list = None
+    if name != RANKING:
+        by_score = scored.judge(
+            name, train, test, scores, scale=scale, seed=seed, champion=champion
         )
-    ranking.check(ranked, train, test)
-    truth = labels(test, "ranking").astype(np.float64)
-    popularity = ranking.Popularity.of(train)
-    popular = popularity.lists(ranked.users, ranked.seen)
-    ours = ranking.per_user(ranked.users, ranked.items, test)
-    theirs = ranking.per_user(ranked.users, popular, test)
-    main = next(iter(ours))
-    return Judgement(
-        metrics=_means(ours) | {"auc": metrics.auc(truth, scores)},
-        baselines={
-            "popularity": _means(theirs)
-            | {"auc": metrics.auc(truth, popularity.scores(test["item_id"].to_numpy()))}
-        },
-        comparison=compare(
-            ours[main], theirs[main], ranked.users, root=False, seed=seed, better="more"
-        ),
-        metric=main,
-        against="popularity",
-        over=f"the lists of {ranked.users.size:,} users",
-        counts={"ranked_users": ranked.users.size},
-    )
-
-
-def _means(values: Mapping[str, Array]) -> dict[str, float]:
-    return {name: float(each.mean()) for name, each in values.items()}
+    if lists is not None:
+        ordering = scores if name == RANKING else None
+        by_list = listed.judge(train, test, lists, scores=ordering, seed=seed, champion=champion)
+    found = {each.use.name: each.use for each in (by_score, by_list) if each is not None}
+    if run["use"] not in found:
+        raise EvaluationError(
+            f"the use {run['use']} is judged by "
+            + ("lists, and none were given" if run["use"] == RANKING else "scores of another kind")
+            + f": a model of objective {name} can be judged for {', '.join(found) or 'nothing'}"
+        )
+    return Judgement(found[run["use"]], by_score, by_list)

@@ -8,11 +8,14 @@ says when.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from fmrec.errors import EvaluationError
+from fmrec.evaluation import diagnostics
 
 DECISION_THRESHOLD = 0.5
 PROBABILITY_FLOOR = 1e-15
@@ -56,18 +59,46 @@ def cross_entropy(actual: ArrayLike, probability: ArrayLike) -> float:
     return float(np.mean(log_losses(actual, probability)))
 
 
-def f1(actual: ArrayLike, probability: ArrayLike) -> float:
-    """Harmonic mean of precision and recall of the positive class, 2 TP / (2 TP + FP + FN).
+def f_beta(actual: ArrayLike, probability: ArrayLike, beta: float) -> float:
+    """F measure of the positive class, (1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP); in [0, 1].
 
-    Positive means probability >= 0.5, as in `accuracy`. With no actual and no predicted positive
-    the quotient is 0/0 and the result is nan.
-    Source: van Rijsbergen, "Information Retrieval", 1979, chapter 7 (E measure, beta = 1).
+    It is the weighted harmonic mean of precision and recall in which recall counts `beta` times as
+    much as precision. Positive means probability >= 0.5, as in `accuracy`. With no actual and no
+    predicted positive the quotient is 0/0 and the result is nan.
+    Source: van Rijsbergen, "Information Retrieval", 1979, chapter 7 (one minus his E measure).
+
+    Raises EvaluationError also for a `beta` that is not a positive number.
     """
+    if not 0 < beta < math.inf:
+        raise EvaluationError(f"beta {beta} is not a positive number: 1 weighs both sides alike")
     truth, estimate = _binary(actual, probability)
-    positive = estimate >= DECISION_THRESHOLD
-    hits = int(np.count_nonzero(positive & (truth == 1)))
-    claims = int(np.count_nonzero(positive)) + int(np.count_nonzero(truth == 1))
-    return 2 * hits / claims if claims else float("nan")
+    positive, liked = estimate >= DECISION_THRESHOLD, truth == 1
+    found = (1 + beta**2) * np.count_nonzero(positive & liked)
+    missed = beta**2 * np.count_nonzero(~positive & liked)
+    total = found + missed + np.count_nonzero(positive & ~liked)
+    return float(found / total) if total else math.nan
+
+
+def f1(actual: ArrayLike, probability: ArrayLike) -> float:
+    """`f_beta` with beta 1: 2 TP / (2 TP + FP + FN), precision and recall weighed alike."""
+    return f_beta(actual, probability, 1)
+
+
+def calibration_error(actual: ArrayLike, predicted: ArrayLike) -> float:
+    """Expected calibration error: mean gap between prediction and truth over bins, by their size.
+
+    The gap of a bin is |mean prediction - mean truth|, and each bin weighs as many rows as it has.
+    It is in the unit of the truth: a difference of probabilities for labels, of stars for ratings.
+    The bins are those of `diagnostics.calibration`: up to ten of about equal size, equal
+    predictions together. It is 0 also for a constant prediction of the mean, so it says nothing of
+    how well likes are told from the rest; with few rows in a bin chance alone makes it positive.
+    Sources: Naeini, Cooper and Hauskrecht, AAAI 2015 (the error); Nguyen and O'Connor, EMNLP 2015
+    (bins of equal size).
+    """
+    truth, estimate = _aligned(actual, predicted)
+    rows = diagnostics.calibration(truth, estimate)
+    gaps = [row["count"] * abs(row["predicted"] - row["actual"]) for row in rows]
+    return math.fsum(gaps) / truth.size
 
 
 def auc(actual: ArrayLike, score: ArrayLike) -> float:
@@ -84,7 +115,7 @@ def auc(actual: ArrayLike, score: ArrayLike) -> float:
     positives = int(np.count_nonzero(truth == 1))
     negatives = truth.size - positives
     if not positives or not negatives:
-        return float("nan")
+        return math.nan
     rank_sum = float(rankdata(estimate)[truth == 1].sum())
     return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
 

@@ -53,7 +53,11 @@ def _to_probability(predicted: ArrayLike, scale: Scale) -> Array:
 
 OBJECTIVES: Mapping[str, Objective] = {
     "rating": Objective(
-        metrics={"rmse": metrics.rmse, "mae": metrics.mae},
+        metrics={
+            "rmse": metrics.rmse,
+            "mae": metrics.mae,
+            "calibration_error": metrics.calibration_error,
+        },
         losses=metrics.squared_errors,
         root=True,
         clip=metrics.clip_to_scale,
@@ -64,6 +68,7 @@ OBJECTIVES: Mapping[str, Objective] = {
             "cross_entropy": metrics.cross_entropy,
             "accuracy": metrics.accuracy,
             "f1": metrics.f1,
+            "calibration_error": metrics.calibration_error,
             "auc": metrics.auc,
         },
         losses=metrics.log_losses,

@@ -7,24 +7,39 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
-from fmrec.evaluation import plots
-from fmrec.evaluation.table import clipping, metric_names, predictors
+from fmrec.evaluation import page_plots, page_tables
+from fmrec.evaluation.table import clipping
 from fmrec.evaluation.wording import COUNTS, METRICS
 
-_QUANTITIES = {"rating": "rating", "like": "probability of a like", "ranking": "like"}
-# Lists cannot be judged while training: the curve shows what the algorithm itself minimises.
-_LOSSES = ("rmse", "cross_entropy")
+# Reports that were written before a field existed can still be shown.
+_ABSENT: Mapping[str, Any] = {
+    "peers": {},
+    "comparisons": [],
+    "champion": None,
+    "gate": None,
+    "lists": None,
+    "slices": [],
+    "changes": None,
+    "cost": None,
+}
 _FACTS = {
     "source": "source",
     "source_note": "origin",
     "split": "split",
     "as_of": "ratings before",
     "objective": "objective",
+    "use": "use",
     "features": "features",
+    "lane": "lane",
 }
 _SHOWN = {*_FACTS, "run_id", "generated"}
+_ICONS = {"promote": "✓", "keep": "✕", "ask": "?"}
+_USES = {
+    "rating": "For predicting ratings",
+    "like": "For predicting likes",
+    "ranking": "For ranking films",
+}
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -35,95 +50,90 @@ def render(report: Mapping[str, Any]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters |= {
+        "figure": page_tables.figure,
+        "signed": page_tables.signed,
+        "day": _day,
+        "money": _money,
+    }
     source = files("fmrec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    run, counts = report["run"], report["counts"]
-    names = metric_names(report)
+    whole = {**_ABSENT, **report}
+    run = whole["run"]
     text = environment.from_string(source).render(
-        report=report,
-        columns=[METRICS[name] for name in names],
-        rows=_metric_rows(report, names),
-        interval=_interval(report),
-        clipping=clipping(report),
-        plots=_plots(report),
+        report=whole,
+        metrics=METRICS,
+        icons=_ICONS,
+        uses=_USES,
+        notices=list(_notices(whole)),
+        champion=list(_champion(whole)),
+        tables=page_tables.tables(whole),
+        comparisons=page_tables.comparisons(whole),
+        clipping=clipping(whole),
+        plots=page_plots.Plots(whole),
+        slices=page_tables.slices(whole),
         facts=[(name, run[key]) for key, name in _FACTS.items() if run.get(key)],
-        counts=[(_count_name(key), f"{value:,}") for key, value in _ordered(counts)],
+        counts=[(_count_name(key), f"{value:,}") for key, value in _ordered(whole["counts"])],
         parameters=list(_parameters(run)),
     )
     return text + "\n"
 
 
-def _metric_rows(report: Mapping[str, Any], names: list[str]) -> list[dict[str, Any]]:
-    rows = predictors(report)
-    best = {}
-    for name in names:
-        known = [value for _, values in rows if (value := values[name]) is not None]
-        best[name] = (min if METRICS[name][1] == "less" else max)(known, default=None)
-    return [
-        {
-            "name": predictor,
-            "model": values is report["metrics"],
-            "cells": [
-                {
-                    "text": "n/a" if (value := values[name]) is None else f"{value:.4f}",
-                    "best": value is not None and value == best[name],
-                }
-                for name in names
-            ],
-        }
-        for predictor, values in rows
-    ]
+def _notices(report: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences that must not be missed."""
+    if report["run"]["generated"]:
+        yield "The ratings were generated: these figures say nothing about real viewers"
+    champion = report["champion"]
+    problem = (champion or {}).get("problem")
+    if problem and not any(problem.rstrip(".") in reason for reason in _reasons(report)):
+        yield f"No comparison with the champion: {problem[0].lower()}{problem[1:]}"
+    yield from report["notes"]
 
 
-def _plots(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    quantity = _QUANTITIES[report["run"]["objective"]]
-    curve = {row["metric"] for row in report["learning_curve"]}
-    metric = next((name for name in _LOSSES if name in curve), _LOSSES[0])
-    drawn = [
-        (
-            "Learning curve",
-            "The error epoch by epoch, as the training job printed it. Each training row counts "
-            "before the model learns from it.",
-            plots.learning_curve(
-                report["learning_curve"],
-                metric,
-                METRICS[metric][0],
-                "validation" if report["run"].get("watched") == "validation" else "test",
-            ),
-        ),
-        (
-            "Calibration",
-            "Ten equal groups of test events, from the lowest predictions to the highest. On the "
-            "dashed line, predictions are right on average.",
-            plots.calibration(report["calibration"], quantity),
-        ),
-        (
-            "Residuals by rating",
-            "Prediction minus truth for each rating given. Boxes hold the middle half of the "
-            "events, whiskers the middle 90%.",
-            plots.residuals(report["residuals"], quantity),
-        ),
-    ]
-    return [
-        {"title": title, "caption": caption, "svg": _trusted(svg)}
-        for title, caption, svg in drawn
-        if svg
-    ]
+def _reasons(report: Mapping[str, Any]) -> list[str]:
+    return report["gate"]["reasons"] if report["gate"] else []
 
 
-def _interval(report: Mapping[str, Any]) -> Markup:
-    verdict = report["verdict"]
-    if not verdict["low"] and not verdict["high"]:
-        return Markup("")
-    title = METRICS[verdict["metric"]][0]
-    strip = plots.interval(
-        verdict["low"], verdict["difference"], verdict["high"], title, better=verdict["better"]
+def _champion(report: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on the champion that the model was compared with."""
+    champion = report["champion"]
+    if champion is None:
+        if report["gate"]:
+            yield "There is no champion yet: nothing is in production to compare with."
+        return
+    newest = champion["newest"]
+    if champion["run"] is None:
+        yield (
+            "No champion was in place at the moment of this run. The one in place now, "
+            f"{newest['run']}, is of a later moment ({_day(newest['as_of'])})."
+        )
+        return
+    made = " on ".join(str(champion[key]) for key in ("objective", "features") if champion[key])
+    yield (
+        f"The champion is run {champion['run']}"
+        + (f" ({made})" if made else "")
+        + f", with ratings before {_day(champion['as_of'])}."
     )
-    return _trusted(strip)
+    events, users = champion["left_out_events"], champion["left_out_users"]
+    if events or users:
+        told = [f"{events or 0:,} test events", *([f"{users:,} users"] if users else [])]
+        yield (
+            f"It was trained on {' and '.join(told)} of this test part: they are left out "
+            "where the two are compared, and of the champion's row in the tables."
+        )
+    if newest and newest["run"] != champion["run"]:
+        yield f"In place now is {newest['run']}, with ratings before {_day(newest['as_of'])}."
 
 
-def _trusted(svg: str) -> Markup:
-    # A drawing holds no text from outside: its labels are this package's, the rest is numbers.
-    return Markup(svg)  # noqa: S704
+def _day(moment: str) -> str:
+    """The day of an ISO 8601 moment, with the time unless it is midnight."""
+    day, _, time = str(moment).partition("T")
+    return day if time[:8] in ("", "00:00:00") else f"{day} {time[:5]}"
+
+
+def _money(amount: float | None, currency: str) -> str:
+    if amount is None:
+        return "unknown"
+    return f"{amount:,.2f} {currency}" if amount >= 1 else f"{amount:.4f} {currency}"
 
 
 def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:

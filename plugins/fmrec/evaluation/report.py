@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from fmrec.errors import EvaluationError
-from fmrec.evaluation import judgement, verdict
+from fmrec.evaluation import breakdown, judgement, verdict
+from fmrec.evaluation.champion import Champion
 from fmrec.evaluation.learning_curve import Point
-from fmrec.evaluation.objectives import RANKING, Scale
-from fmrec.evaluation.ranking import Ranked
+from fmrec.evaluation.listed import Lists
+from fmrec.evaluation.objectives import Scale
 
 SCHEMA = 1
 
@@ -29,6 +31,7 @@ _RUN_KEYS = (
     "generated",
     "split",
     "objective",
+    "use",
     "seed",
     "rating_scale",
 )
@@ -41,10 +44,15 @@ def build(
     train: pd.DataFrame,
     test: pd.DataFrame,
     scores: NDArray[np.float64],
-    ranked: Ranked | None = None,
+    lists: Lists | None = None,
+    champion: Champion | None = None,
     learning_curve: Iterable[Point] = (),
     jobs: Sequence[Mapping[str, Any]] = (),
+    people: pa.Table | None = None,
+    films: pa.Table | None = None,
+    cost: Mapping[str, Any] | None = None,
     counts: Mapping[str, int] | None = None,
+    notes: Sequence[str] = (),
     data_notes: Sequence[str] = (),
     refused_by_check: Mapping[str, int] | None = None,
     recommendations: Mapping[str, Any] | None = None,
@@ -52,16 +60,18 @@ def build(
     """Evaluate one run; the same arguments give the same bytes from `to_json`.
 
     `run` is passed through; it holds at least run_id, as_of, source, generated (bool), split,
-    objective ("rating", "like" or "ranking"), seed (int, from which the bootstrap draws) and
-    rating_scale ([lowest, highest], in stars). `train` and `test`, the events that were scored,
-    need the columns user_id, item_id and rating; sampled negatives are not among them. `scores`,
-    shape (len(test),), belong to the rows of `test` in order. `ranked`, for the objective ranking
-    alone, are the lists of its users. `counts` adds what only the run knows: validation, test
-    (before any were set aside), set_aside, unknown_user, unknown_item, unknown_both (of all test
-    events; taken from the scored ones when absent), refused, superseded, withdrawn, erased,
-    filtered, negatives. `data_notes` are sentences on the health of the data, `refused_by_check`
-    how many of the refused rows failed each check. A job is a mapping with at least name, status
-    and seconds (None when unknown). `recommendations` is
+    objective ("rating", "like" or "ranking"), use (what the model is judged for), seed (int, from
+    which the bootstrap draws) and rating_scale ([lowest, highest], in stars). `train` and `test`,
+    the events that were scored, need the columns user_id, item_id and rating; sampled negatives are
+    not among them. `scores`, shape (len(test),), belong to the rows of `test` in order. `lists` are
+    those of the judged users, `champion` is the model to compare with. `people` and `films` (tables
+    USERS and ITEMS) say what is known of them; without them there are no slices. A job is a mapping
+    with at least name, status and seconds (None when unknown); `cost` is what `fmrec.prices` makes
+    of the jobs. `counts` adds what only the run knows: validation, test (before any were set
+    aside), set_aside, unknown_user, unknown_item, unknown_both (of all test events; taken from the
+    scored ones when absent), refused, superseded, withdrawn, erased, filtered, negatives. `notes`
+    are sentences that a reader must not miss, `data_notes` are on the health of the data, and
+    `refused_by_check` says how many of the refused rows failed each check. `recommendations` is
     {"user_id": id, "items": [{"rank", "item_id", "title", "score"}, ...]}.
 
     Raises EvaluationError when predictions and events differ in number, a column or a run fact is
@@ -78,28 +88,38 @@ def build(
             f"{scores.size} predictions for {len(test)} test events: "
             "each event needs exactly one; look at the output of the batch transform"
         )
-    seed = int(run["seed"])
-    if run["objective"] == RANKING:
-        judged = judgement.of_lists(train, test, scores, ranked, seed=seed)
-    else:
-        judged = judgement.of_scores(run["objective"], train, test, scores, scale=scale, seed=seed)
+    answers = None if champion is None else champion.answers
+    judged = judgement.of(run, train, test, scores, lists, answers, scale=scale)
     given = counts or {}
     content = {
         "schema": SCHEMA,
         "run": run,
         "metrics": judged.metrics,
         "baselines": judged.baselines,
-        "verdict": verdict.of(judged, generated=run["generated"]),
-        "counts": {**judged.counts, **_counts(train, test, scores, given)},
-        "notes": judged.notes,
+        "peers": judged.peers,
+        "verdict": verdict.of(judged.own, generated=run["generated"]),
+        "comparisons": judged.comparisons,
+        "champion": _champion(champion, test, lists),
+        "counts": {
+            **judged.counts,
+            **_unjudged(train, test, lists),
+            **_counts(train, test, scores, given),
+        },
+        "notes": [*notes, *judged.notes],
         "data": _data(data_notes, refused_by_check or {}, given),
-        "calibration": judged.calibration,
-        "residuals": judged.residuals,
+        "calibration": [] if judged.scored is None else judged.scored.calibration,
+        "residuals": [] if judged.scored is None else judged.scored.residuals,
+        "lists": None if judged.listed is None else judged.listed.facts,
+        "slices": []
+        if people is None or films is None
+        else breakdown.by_slice(judged, train, test, people, films),
+        "changes": None if films is None else breakdown.since_champion(judged, films),
         "learning_curve": [
             {"channel": p.channel, "metric": p.metric, "epoch": p.epoch, "value": p.value}
             for p in learning_curve
         ],
         "jobs": jobs,
+        "cost": cost,
         "recommendations": recommendations,
     }
     return {key: _plain(value, key) for key, value in content.items()}
@@ -109,6 +129,11 @@ def to_json(report: Mapping[str, Any]) -> str:
     """Strict JSON (RFC 8259: no NaN), keys sorted, two spaces, a newline at the end."""
     text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return text + "\n"
+
+
+def decided(report: Mapping[str, Any], gate: Mapping[str, Any]) -> dict[str, Any]:
+    """The report with the gate's decision on it, which is made from the report itself."""
+    return {**report, "gate": _plain(gate, "gate")}
 
 
 def _check_run(run: Mapping[str, Any]) -> None:
@@ -190,6 +215,33 @@ def _counts(
         "unknown_both": int(np.count_nonzero(~user & ~item)),
     }
     return {**own, **unknown, **given}
+
+
+def _unjudged(train: pd.DataFrame, test: pd.DataFrame, lists: Lists | None) -> dict[str, int]:
+    """The test users who have no list to judge, by why: exclusive of each other."""
+    if lists is None:
+        return {}
+    tested = np.unique(test["user_id"].to_numpy())
+    known = np.isin(tested, train["user_id"].to_numpy())
+    judged = np.isin(tested, lists.users)
+    return {
+        "users_without_history": int(np.count_nonzero(~known)),
+        "users_without_likes": int(np.count_nonzero(known & ~judged)),
+    }
+
+
+def _champion(
+    champion: Champion | None, test: pd.DataFrame, lists: Lists | None
+) -> dict[str, Any] | None:
+    if champion is None:
+        return None
+    left_out: dict[str, int | None] = {"left_out_events": None, "left_out_users": None}
+    if champion.answers is not None:
+        left_out["left_out_events"] = int(np.count_nonzero(~champion.answers.fair))
+        if lists is not None:
+            fair = champion.answers.fair_users(lists.users, test)
+            left_out["left_out_users"] = int(np.count_nonzero(~fair))
+    return {**champion.facts, **left_out, "problem": champion.problem}
 
 
 def _data(

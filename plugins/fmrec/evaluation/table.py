@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmrec.evaluation.wording import BASELINES, COUNTS, main_first
+from fmrec.evaluation.wording import BASELINES, COUNTS, PEERS, SCORES
 
 WIDTH = 88
 
 _LABEL, _CELL = 18, 15
+_SCORES = tuple(SCORES)
+# What fits a line; the page has them all.
+_LISTS = ("ndcg@10", "precision@10", "recall@10", "map@10", "coverage@10")
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """Verdict, model beside baselines, counts and source; lines of at most 88 characters."""
+    """Decision, verdict, figures, counts and source; lines of at most 88 characters."""
     run, counts = report["run"], report["counts"]
-    lines = [
-        report["verdict"]["headline"],
-        *textwrap.wrap(report["verdict"]["sentence"], WIDTH),
-        "",
-        *_metric_lines(report),
-        "",
-    ]
+    lines = [*_decision(report["gate"]), "", report["verdict"]["headline"]]
+    lines += [*textwrap.wrap(report["verdict"]["sentence"], WIDTH), ""]
+    for names, shown in (("scores", _SCORES), ("lists", _LISTS)):
+        lines += _figures(report, names, shown)
     lines += [_count(label, counts[name]) for name, label in COUNTS.items() if name in counts]
     refused = report["data"]["refused_by_check"]
     lines += [_count(f"  refused: {check}", number) for check, number in sorted(refused.items())]
@@ -62,30 +62,45 @@ def clipping(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def predictors(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | None]]]:
-    """The model and its baselines, each with its name and metrics, in the order of showing."""
-    rivals = report["baselines"]
-    named = [(name, rivals[key]) for key, name in BASELINES.items() if key in rivals]
-    return [("model", report["metrics"]), *named]
+def predictors(report: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, float | None]]]:
+    """The model, champion, baselines and peers: key, name and figures, in the order of showing."""
+    rivals = [
+        *((key, name, report["baselines"].get(key)) for key, name in BASELINES.items()),
+        *((key, name, report["peers"].get(key)) for key, name in PEERS.items()),
+    ]
+    return [("model", "model", report["metrics"])] + [each for each in rivals if each[2]]
 
 
-def metric_names(report: Mapping[str, Any]) -> list[str]:
-    """The metrics that model and baselines have in common, the main one first."""
-    return main_first(report["baselines"][report["verdict"]["against"]])
+def _decision(gate: Mapping[str, Any]) -> list[str]:
+    lines = [gate["headline"]]
+    for reason in gate["reasons"]:
+        lines += textwrap.wrap(reason, WIDTH, initial_indent="- ", subsequent_indent="  ")
+    for other in gate["others"]:
+        told = f"For use as {other['use']}: {other['headline']}"
+        lines += textwrap.wrap(told, WIDTH, subsequent_indent="  ")
+    return lines
 
 
 def _count(label: str, number: int) -> str:
     return f"{label:<30} {number:>12,}"
 
 
-def _metric_lines(report: Mapping[str, Any]) -> list[str]:
-    names = metric_names(report)
+def _figures(report: Mapping[str, Any], title: str, shown: Sequence[str]) -> list[str]:
+    """A table of some metrics, of those predictors that have any of them; empty without."""
+    names = [name for name in shown if name in report["metrics"]]
+    rows = [
+        (label, [values.get(name) for name in names])
+        for _, label, values in predictors(report)
+        if any(name in values for name in names)
+    ]
+    if not names:
+        return []
     width = min(_CELL, (WIDTH - _LABEL) // len(names))
-    lines = [" " * _LABEL + "".join(f"{name:>{width}}" for name in names)]
-    for predictor, values in predictors(report):
-        cells = (_number(values[name]) for name in names)
-        lines.append(f"{predictor:<{_LABEL}}" + "".join(f"{cell:>{width}}" for cell in cells))
-    return lines
+    lines = [f"{title:<{_LABEL}}" + "".join(f"{name:>{width}}" for name in names)]
+    for label, cells in rows:
+        figures = "".join(f"{_number(cell):>{width}}" for cell in cells)
+        lines.append(f"{label:<{_LABEL}}{figures}")
+    return [*lines, ""]
 
 
 def _number(value: float | None) -> str:

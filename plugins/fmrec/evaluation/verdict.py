@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fmrec.evaluation.comparison import CONFIDENCE, RESAMPLES, Comparison
-from fmrec.evaluation.judgement import Judgement
+from fmrec.evaluation.uses import Use
 from fmrec.evaluation.wording import BASELINES, METRICS
 
 _HEADLINES = {
@@ -16,18 +16,19 @@ _HEADLINES = {
 }
 
 
-def of(judgement: Judgement, *, generated: bool) -> dict[str, Any]:
+def of(use: Use, *, generated: bool) -> dict[str, Any]:
     """The `verdict` object of report.json; says so in its headline when the data are generated."""
-    comparison = judgement.comparison
-    headline = _HEADLINES[comparison.outcome].format(BASELINES[judgement.against])
+    comparison = use.comparisons[use.baseline]
+    headline = _HEADLINES[comparison.outcome].format(BASELINES[use.baseline])
     if generated:
         headline = f"On generated data: {headline[0].lower()}{headline[1:]}"
     return {
         "headline": headline,
-        "sentence": _sentence(comparison, judgement.metric, judgement.over, generated=generated),
+        "sentence": _sentence(comparison, use.metric, use.over, generated=generated),
         "outcome": comparison.outcome,
-        "metric": judgement.metric,
-        "against": judgement.against,
+        "use": use.name,
+        "metric": use.metric,
+        "against": use.baseline,
         "generated": generated,
         "confidence": CONFIDENCE,
         "resamples": RESAMPLES,

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from botocore.exceptions import ClientError
 from numpy.typing import NDArray
 
-from fmrec import __version__, predictions, topn
+from fmrec import __version__, films, predictions, prices
+from fmrec.errors import EvaluationError
 from fmrec.evaluation import learning_curve, page, ranking, table
 from fmrec.evaluation import report as reports
+from fmrec.evaluation.listed import Lists
 from fmrec.events.prepare import EXAMPLES
-from fmrec.events.window import as_seconds
 from fmrec.layout import Run, split_uri
+from fmrec.release import gate
+from fmrec.settings import RunSettings
+from fmrec.steps.champion import champion_of
+from fmrec.steps.lists import Recommender, seen_in
 from fmrec.steps.xcom import Xcom, design_of, events_of, model_of, without
 from fmrec.store import Store
 
@@ -32,7 +38,6 @@ log = logging.getLogger(__name__)
 
 _LIBRARIES = ("apache-airflow", "apache-airflow-providers-amazon", "boto3", "numpy", "pandas")
 _LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-_RECOMMENDED = 10
 
 
 def evaluate(
@@ -45,6 +50,7 @@ def evaluate(
     transform: Xcom,
     s3: S3Client,
     logs: CloudWatchLogsClient,
+    region: str,
 ) -> Xcom:
     """Set the predictions beside what happened and beside the baselines; write the report."""
     this = Run.from_xcom(run)
@@ -52,39 +58,60 @@ def evaluate(
     rated = {
         name: events_of(each, store) for name, each in parts["parts"].items() if name != EXAMPLES
     }
-    lists = _Lists(this, tables, parts, training, rated, store)
+    model = Recommender(model_of(training, store), design_of(this, tables, parts, store), this)
+    people, items = (store.get_table(tables["keys"][what]) for what in ("users", "items"))
+    seen = seen_in(rated, "train", "validation")
+    lists, notes = _lists(this.settings, model, rated, seen)
     refused = tables["refused_by_check"]
-    report = reports.build(
+    jobs = [
+        {"kind": "training", **without(training, "artifact", "metrics")},
+        {"kind": "batch transform", **without(transform, "output")},
+    ]
+    judged = reports.build(
         run=_run_facts(this, tables, channels),
         train=rated["train"],
         test=rated["test"],
         scores=_scores(channels, transform, store),
+        lists=lists,
+        champion=champion_of(this, rated, None if lists is None else lists.users, seen, store),
         learning_curve=learning_curve.parse(_log_lines(logs, training["name"])),
-        jobs=[
-            {"kind": "training", **without(training, "artifact", "metrics")},
-            {"kind": "batch transform", **without(transform, "output")},
-        ],
+        jobs=jobs,
+        people=people,
+        films=items,
+        cost=_cost(this.settings, jobs, region),
         counts=without(parts["counts"], "negatives_missing")
         | {
             "validation": parts["parts"]["validation"]["rows"],
             "refused": sum(refused.values()),
             "erased": tables["erased"],
         },
-        ranked=lists.ranked() if this.settings.objective == "ranking" else None,
+        notes=notes,
         data_notes=tables["notes"],
         refused_by_check=refused,
-        recommendations=lists.recommendations(),
+        recommendations=model.recommendations(
+            rated, items.to_pandas(), _allowed(this.settings, model, items)
+        ),
     )
+    report = reports.decided(judged, gate.decide(judged, _policy(this.settings)))
     texts = {"report.json": reports.to_json(report), "report.html": page.render(report)}
     files = {name: this.layout.report(name) for name in (*texts, "manifest.json")}
     # A repeated evaluation may follow a repeated job, whose name and duration differ.
     sums = {
         name: store.put(files[name], text.encode(), replace=True) for name, text in texts.items()
     }
-    manifest = _manifest(this, tables, parts, channels, training, transform) | {"report": sums}
+    manifest = _manifest(this, tables, parts, channels, training, transform) | {
+        "cost": report["cost"],
+        "report": sums,
+    }
     store.put(files["manifest.json"], reports.to_json(manifest).encode(), replace=True)
     log.info("\n%s", table.render(report))
-    return {"files": files, "metrics": report["metrics"], "verdict": report["verdict"]}
+    return {
+        "files": files,
+        "metrics": report["metrics"],
+        "verdict": report["verdict"],
+        "gate": report["gate"],
+        "compared_with": (report["champion"] or {}).get("run"),
+    }
 
 
 def _run_facts(run: Run, tables: Xcom, channels: Xcom) -> Xcom:
@@ -92,6 +119,8 @@ def _run_facts(run: Run, tables: Xcom, channels: Xcom) -> Xcom:
     return {
         **asdict(run.settings),
         **run.settings.hyperparameters(),
+        "use": run.settings.promoted_for,
+        "lane": run.lane,
         "run_id": run.run_id,
         "run": run.layout.run,
         "as_of": run.as_of.isoformat(),
@@ -126,45 +155,59 @@ def _log_lines(logs: CloudWatchLogsClient, job: str) -> Iterator[str]:
         log.warning("No learning curve: the log of %s cannot be read (%s)", job, error)
 
 
-class _Lists:
-    """Films that the model puts first, among those its users have not rated."""
+def _lists(
+    settings: RunSettings, model: Recommender, rated: Mapping[str, pd.DataFrame], seen: pd.DataFrame
+) -> tuple[Lists | None, list[str]]:
+    """The lists that are judged; without anybody to judge them by, none and a note, if they may."""
+    try:
+        users = ranking.judged_users(rated["train"], rated["test"])
+    except EvaluationError as error:
+        if settings.promoted_for == "ranking":
+            raise
+        return None, [f"Lists are not judged: {error}"]
+    others = {}
+    if settings.peers != "none":
+        # What they rest on takes time to import and is seldom wanted.
+        from fmrec.evaluation import peers
 
-    def __init__(
-        self,
-        run: Run,
-        tables: Xcom,
-        parts: Xcom,
-        training: Xcom,
-        rated: Mapping[str, pd.DataFrame],
-        store: Store,
-    ) -> None:
-        self._rated, self._at = rated, as_seconds(run.as_of)
-        self._design = design_of(run, tables, parts, store)
-        self._model = model_of(training, store)
-        self._items = store.get_table(tables["keys"]["items"]).to_pandas()
+        for name in peers.NAMES if settings.peers == "all" else [settings.peers]:
+            log.info("Fitting the peer %s", name)
+            others[name] = peers.lists(
+                name, rated["train"], users, seen, ranking.DEPTH, settings.seed
+            )
+    return Lists(users, seen, model.lists(users, seen), others), []
 
-    def recommendations(self) -> Xcom:
-        """Ten films for the user of the latest training event, none that the run saw rated."""
-        events = self._rated["train"]
-        known = events[events["user_id"].isin(self._design.space.trained_users)]
-        user = int(known.sort_values("timestamp", kind="stable")["user_id"].iloc[-1])
-        seen = self._seen(*self._rated)
-        rows = topn.recommend(
-            self._model, self._design, seen, self._items, user, _RECOMMENDED, at=self._at
-        )
-        return {"user_id": user, "items": rows}
 
-    def ranked(self) -> ranking.Ranked:
-        """The lists that the report judges."""
-        users = ranking.judged_users(self._rated["train"], self._rated["test"])
-        seen = self._seen("train", "validation")
-        items, _ = topn.best(self._model, self._design, users, seen, ranking.LENGTH, at=self._at)
-        return ranking.Ranked(users, items, seen)
+def _allowed(
+    settings: RunSettings, model: Recommender, items: pa.Table
+) -> NDArray[np.bool_] | None:
+    """Which films of the model's catalogue may be recommended; None for all."""
+    return None if settings.only is None else films.allowed(settings.only, items, model.catalogue)
 
-    def _seen(self, *parts: str) -> pd.DataFrame:
-        return pd.concat(
-            [self._rated[part][["user_id", "item_id"]] for part in parts], ignore_index=True
-        )
+
+def _policy(settings: RunSettings) -> gate.Policy:
+    return gate.Policy(
+        tolerance=settings.gate_tolerance,
+        ask_from=settings.gate_ask_from,
+        baselines=settings.gate_baselines,
+    )
+
+
+def _cost(settings: RunSettings, jobs: Sequence[Mapping[str, Any]], region: str) -> Xcom:
+    """What the jobs cost by the list; a transform is billed for all the time it runs."""
+    return prices.cost(
+        [
+            {
+                "kind": job["kind"],
+                "name": job["name"],
+                "instance_type": settings.instance_type,
+                "instances": 1,
+                "billable_seconds": job.get("billable_seconds", job["seconds"]),
+            }
+            for job in jobs
+        ],
+        region,
+    )
 
 
 def _manifest(

@@ -1,0 +1,232 @@
+"""All runs as one self-contained HTML page: no script, no network, no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.ticker import MaxNLocator
+
+from fmrec.evaluation.ageing import Ageing, explained
+from fmrec.evaluation.history import History, Lane, Row
+from fmrec.evaluation.plot_svg import CHAMPION, INK, MODEL, svg
+from fmrec.evaluation.wording import BASELINES, METRICS
+from fmrec.events.window import DAY
+
+_SHORT = {"user_item_bias": "bias", "global_mean": "mean"}
+
+
+def render(history: History, ageing: Ageing | None) -> str:
+    """The page as HTML text; `ageing` is shown with its lane, when there is one.
+
+    Everything that comes from reports (ids, decisions, reasons) is escaped.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("fmrec.evaluation").joinpath("history.html.j2").read_text(encoding="utf-8")
+    runs = sum(len(lane.rows) for lane in history.lanes)
+    text = environment.from_string(source).render(
+        runs=f"{runs} run" if runs == 1 else f"{runs} runs",
+        lanes=[_lane(lane) for lane in history.lanes],
+        damaged=history.damaged,
+        ageing=None if ageing is None else _ageing(ageing),
+    )
+    return text + "\n"
+
+
+def _lane(lane: Lane) -> dict[str, Any]:
+    metrics = sorted({row.metric for row in lane.rows})
+    plots = [_metric_plot(lane, metric) for metric in metrics] + [_cost_plot(lane)]
+    kinds = {(row.objective, row.features) for row in lane.rows}
+    return {
+        "name": lane.name or "Runs whose reports name no lane",
+        "mixed": len(kinds) > 1,
+        "kind": " from ".join(str(each) for each in min(kinds, key=str) if each) if kinds else "",
+        "plots": [plot for plot in plots if plot["svg"]],
+        "runs": len(lane.rows),
+        "tables": [_table(lane, metric) for metric in metrics],
+        "changes": [
+            {
+                "at": f"{change.at:%Y-%m-%d %H:%M} UTC",
+                "kind": change.kind,
+                "run": change.run,
+                "replaces": change.replaces,
+            }
+            for change in reversed(lane.changes)
+        ],
+        "cost": _money(lane.cost, lane.rows[-1].currency if lane.rows else None),
+    }
+
+
+def _table(lane: Lane, metric: str) -> dict[str, Any]:
+    rows = [row for row in lane.rows if row.metric == metric]
+    title, better = METRICS.get(metric, (metric, rows[0].better))
+    return {
+        "metric": f"{title} {'↓' if better == 'less' else '↑'}",
+        "rows": [_cells(row) for row in reversed(rows)],
+    }
+
+
+def _cells(row: Row) -> dict[str, Any]:
+    known = row.low is not None and row.high is not None
+    return {
+        "as_of": f"{row.as_of:%Y-%m-%d}"
+        if row.as_of.time().isoformat() == "00:00:00"
+        else f"{row.as_of:%Y-%m-%d %H:%M}",
+        "run": row.run,
+        "kind": f"{row.objective}, {row.features or 'n/a'}",
+        "figures": [_figure(each) for each in (row.model, row.baseline, row.champion)],
+        "difference": "" if row.difference is None else f"{row.difference:+.4f}",
+        "interval": f"{row.low:+.4f} to {row.high:+.4f}" if known else "",
+        "against": _SHORT.get(row.against, row.against),
+        "decision": row.decision or "",
+        "crowned": bool(row.crowned),
+        "events": "" if row.events is None else f"{row.events:,}",
+        "cost": _money(row.cost, row.currency),
+    }
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _money(amount: float | None, currency: str | None) -> str:
+    return "" if amount is None else f"{amount:.4f} {currency or ''}".strip()
+
+
+def _metric_plot(lane: Lane, metric: str) -> dict[str, Any]:
+    rows = [row for row in lane.rows if row.metric == metric]
+    title, better = METRICS.get(metric, (metric, rows[0].better))
+    rival = BASELINES.get(rows[0].rival, rows[0].rival)
+
+    def draw(axes: Axes) -> None:
+        times = _days(rows)
+        series: Sequence[tuple[str, str, str, Sequence[float | None]]] = (
+            (rival, INK, ":", [row.baseline for row in rows]),
+            ("champion", CHAMPION, "--", [row.champion for row in rows]),
+        )
+        for name, colour, dashes, values in series:
+            if any(value is not None for value in values):
+                axes.plot(times, _floats(values), color=colour, ls=dashes, label=name)
+        _intervals(axes, rows)
+        kinds = sorted({(row.objective, row.features or "") for row in rows})
+        for number, kind in enumerate(kinds):
+            own = [row for row in rows if (row.objective, row.features or "") == kind]
+            axes.plot(
+                _days(own),
+                _floats([row.model for row in own]),
+                color=MODEL,
+                marker="osD^v"[number % 5],
+                markersize=3,
+                label="model" if len(kinds) == 1 else ", ".join(each for each in kind if each),
+            )
+        crowned = [row for row in rows if row.crowned and row.model is not None]
+        if crowned:
+            axes.plot(
+                _days(crowned),
+                _floats([row.model for row in crowned]),
+                color=CHAMPION,
+                ls="",
+                marker="*",
+                markersize=9,
+                label="became the champion",
+            )
+        _dates(axes)
+        axes.set_ylabel(title)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+
+    label = f"{title} of the runs of {lane.name or 'no lane'} over time"
+    wanted = "Lower" if better == "less" else "Higher"
+    return {
+        "title": f"{title} over time",
+        "caption": f"{wanted} is better. The bars are where the model lies by the 95% interval of "
+        f"its difference to {rival}: a bar that reaches the dotted line may be chance.",
+        "svg": _trusted(svg(draw, label, 3.1)) if _any(rows) else "",
+    }
+
+
+def _intervals(axes: Axes, rows: Sequence[Row]) -> None:
+    for time, row in zip(_days(rows), rows, strict=True):
+        if row.over_baseline is not None and row.baseline is not None:
+            ends = [row.baseline + end for end in row.over_baseline]
+            axes.plot([time, time], ends, color=MODEL, alpha=0.3, linewidth=2)
+
+
+def _cost_plot(lane: Lane) -> dict[str, Any]:
+    rows = [row for row in lane.rows if row.cost is not None]
+    missing = len(lane.rows) - len(rows)
+
+    def draw(axes: Axes) -> None:
+        times = _days(rows)
+        axes.vlines(times, 0, _floats([row.cost for row in rows]), color=MODEL, linewidth=2.5)
+        _dates(axes)
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_ylabel(f"{rows[0].currency} a run")
+
+    left = f" Not known of {missing} runs." if missing else ""
+    return {
+        "title": "Cost over time",
+        "caption": "What the jobs of each run cost on demand, by the price list that its report "
+        f"names.{left}",
+        "svg": _trusted(svg(draw, f"Cost of the runs of {lane.name or 'no lane'}", 3.1))
+        if rows
+        else "",
+    }
+
+
+def _dates(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+
+def _days(rows: Sequence[Row]) -> list[float]:
+    """The moments of runs as Matplotlib's dates: days since 1970."""
+    return [row.as_of.timestamp() / DAY for row in rows]
+
+
+def _any(rows: Sequence[Row]) -> bool:
+    return any(row.model is not None for row in rows)
+
+
+def _floats(values: Sequence[float | None]) -> list[float]:
+    return [np.nan if value is None else value for value in values]
+
+
+def _ageing(found: Ageing) -> Mapping[str, Any]:
+    fresh = found.rows[0]
+    return {
+        "lane": found.lane,
+        "metric": METRICS[found.metric][0],
+        "advice": found.advice,
+        "explained": explained(found),
+        "rows": [
+            {
+                "age": f"{row.age} day" if row.age == 1 else f"{row.age} days",
+                "mean": f"{row.mean_age:.1f}",
+                "models": row.models,
+                "value": f"{row.value:.4f}",
+                "loss": "" if row is fresh else f"{row.loss / fresh.value:+.2%}",
+                "interval": ""
+                if row.low is None or row.high is None
+                else f"{row.low / fresh.value:+.2%} to {row.high / fresh.value:+.2%}",
+                "users": f"{row.known_users:.1%}",
+                "items": f"{row.known_items:.1%}",
+            }
+            for row in found.rows
+        ],
+    }
+
+
+def _trusted(drawing: str) -> Markup:
+    # Matplotlib escapes the texts of a drawing, and `svg` its label.
+    return Markup(drawing)  # noqa: S704

@@ -1,0 +1,235 @@
+"""Other recommenders, fitted to the same ratings: where the model stands among its peers.
+
+`item_knn`  Item-based nearest neighbours. A film scores the similarity to what the user rated, over
+    those of its nearest neighbours that are among it (Deshpande and Karypis, "Item-Based Top-N
+    Recommendation Algorithms", ACM TOIS 22(1), 2004).
+`implicit_als`  A factor for each user and film, fitted by alternating least squares to "rated" and
+    "not rated" with a confidence in each (Hu, Koren, Volinsky, "Collaborative Filtering for
+    Implicit Feedback Datasets", ICDM 2008), by the library `implicit`.
+`ease`  A weight from each film to each other, which ridge regression has in closed form (Steck,
+    "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019).
+
+None of them is the algorithm under test in another guise: each is written down, or taken from a
+library, apart from `fmrec.fm`. All see ratings as grades of how much a film belongs into a list.
+Their settings are constants, chosen on training files alone: docs/benchmarks/peers.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from implicit.cpu.als import AlternatingLeastSquares  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from fmrec.errors import ConfigurationError, EvaluationError
+from fmrec.evaluation.ranking import NO_ITEM
+from fmrec.events.places import Places
+
+# EASE's matrix of films x films takes 1.2 GB there, and once more while it is inverted.
+EASE_MOST_ITEMS = 12_000
+
+Array = NDArray[np.float64]
+Ids = NDArray[np.int64]
+Grades = tuple[float, float, float, float, float, float]
+# Scores (len(rows), films) of the users in these rows of the matrix that was fitted.
+Scorer = Callable[[Ids], Array]
+
+_STARS = (0, 1, 2, 3, 4, 5)
+# Scores held at a time: 16 MiB in double precision.
+_CELLS = 1 << 21
+
+
+class Peer(Protocol):
+    """A recommender with its settings."""
+
+    @property
+    def grades(self) -> Grades:
+        """What 0 to 5 stars count, linear between; a rating that counts 0 is left out."""
+
+    def fit(self, given: sparse.csr_matrix, seed: int) -> Scorer:
+        """Learn from grades (users, films)."""
+
+
+@dataclass(frozen=True)
+class ItemKnn:
+    """Nearest neighbours by the asymmetric cosine of two films' columns of grades.
+
+    s_ij = <x_i, x_j> / (|x_i|^(2 - 2a) |x_j|^(2 a) + shrinkage) for a film i that is scored and a
+    film j that was rated, with a the `asymmetry`: 1/2 is the cosine, more leaves i more of its
+    popularity (Aiolli, "Efficient Top-N Recommendation for Very Large Scale Binary Rated Datasets",
+    RecSys 2013). Shrinkage doubts what few users say. Each film i keeps its nearest `neighbours`,
+    ties by ascending id, and the score is sum_j x_uj s_ij over them.
+    """
+
+    grades: Grades
+    neighbours: int
+    shrinkage: float
+    asymmetry: float
+
+    def fit(self, given: sparse.csr_matrix, seed: int) -> Scorer:
+        """Find the neighbours, some films at a time: memory is that of what is kept."""
+        films = given.shape[1]
+        by_film = given.T.tocsr()
+        squares = np.asarray(by_film.multiply(by_film).sum(axis=1)).ravel()
+        scored, rated = squares ** (1 - self.asymmetry), squares**self.asymmetry
+        blocks = []
+        size = max(1, _CELLS // films)
+        for start in range(0, films, size):
+            products = (by_film[start : start + size] @ given).tocoo()
+            row, film = products.row.astype(np.int64), products.col
+            others = row + start != film
+            row, film, value = row[others], film[others], products.data[others]
+            value = value / (scored[row + start] * rated[film] + self.shrinkage)
+            row, film, value, _ = _first(row, film, value, self.neighbours)
+            shape = products.shape
+            blocks.append(sparse.csr_matrix((value, (row, film)), shape=shape))
+        weights = sparse.vstack(blocks, format="csr").T.tocsr()
+        return lambda rows: np.asarray((given[rows] @ weights).toarray())
+
+
+@dataclass(frozen=True)
+class ImplicitAls:
+    """Alternating least squares on what was and was not rated.
+
+    Minimises sum over all (u, i) of c_ui (p_ui - <U_u, V_i>)^2 + regularisation (|U|^2 + |V|^2),
+    where p is 1 and c is `confidence` times the grade for what was rated, else 0 and 1. The score
+    is <U_u, V_i>.
+    """
+
+    grades: Grades
+    factors: int
+    regularisation: float
+    confidence: float
+    sweeps: int
+
+    def fit(self, given: sparse.csr_matrix, seed: int) -> Scorer:
+        """Fit with one thread, so that a busy machine has nobody wait for another."""
+        with threadpool_limits(1, user_api="blas"):
+            model = AlternatingLeastSquares(
+                factors=self.factors,
+                regularization=self.regularisation,
+                alpha=self.confidence,
+                iterations=self.sweeps,
+                num_threads=1,
+                random_state=seed,
+            )
+            model.fit(given.astype(np.float32), show_progress=False)
+        U, V = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
+        return lambda rows: np.asarray(U[rows] @ V.T)
+
+
+@dataclass(frozen=True)
+class Ease:
+    """Ridge regression of each film on all others, in closed form.
+
+    Minimises |X - X B|^2 + regularisation |B|^2 with a diagonal of 0: B_ij = -P_ij / P_jj with
+    P = (X'X + regularisation)^-1. The scores are X B. Time grows with films^3.
+    """
+
+    grades: Grades
+    regularisation: float
+
+    def fit(self, given: sparse.csr_matrix, seed: int) -> Scorer:
+        """Solve it; raises ConfigurationError for more than EASE_MOST_ITEMS films."""
+        films = given.shape[1]
+        if films > EASE_MOST_ITEMS:
+            raise ConfigurationError(
+                f"peer ease keeps a matrix of items x items: for {films:,} items "
+                f"{8e-9 * films**2:.1f} GB, twice while it is inverted. More than "
+                f"{EASE_MOST_ITEMS:,} items are refused: set peers to none, item_knn or "
+                "implicit_als"
+            )
+        B = np.empty((films, films))
+        by_film = given.T.tocsr()
+        size = max(1, _CELLS // films)
+        for start in range(0, films, size):
+            B[start : start + size] = (by_film[start : start + size] @ given).toarray()
+        B[np.diag_indices(films)] += self.regularisation
+        B = linalg.inv(B, overwrite_a=True, check_finite=False, assume_a="pos")
+        B /= -B.diagonal()
+        np.fill_diagonal(B, 0)
+        return lambda rows: np.asarray(given[rows] @ B)
+
+
+SOFT: Grades = (0, 0.1, 0.2, 0.5, 0.9, 1)
+CHOSEN: dict[str, Peer] = {
+    "item_knn": ItemKnn((0, 0, 0.1, 0.4, 0.8, 1), 200, 10.0, 0.65),
+    "implicit_als": ImplicitAls((0, 0.2, 0.3, 0.5, 0.8, 1), 64, 40.0, 8.0, 15),
+    "ease": Ease((0, 0.2, 0.3, 0.5, 0.8, 1), 300.0),
+}
+NAMES = tuple(CHOSEN)
+
+
+def lists(name: str, train: pd.DataFrame, users: Ids, seen: pd.DataFrame, n: int, seed: int) -> Ids:
+    """The n best items of a peer for each user, best first, shape (len(users), n).
+
+    The peer, one of NAMES, is fitted to `train` (columns user_id, item_id, rating). Ranked are the
+    items of `train` without those that the user has in `seen` (columns user_id, item_id); equal
+    scores by ascending id; -1 where fewer than n are left.
+
+    Raises ConfigurationError for another name and where EASE has too many items, EvaluationError
+    for a user without a training event: no peer knows anything of such a user.
+    """
+    if name not in CHOSEN:
+        raise ConfigurationError(f"peer {name!r} is not known: choose one of {', '.join(NAMES)}")
+    return lists_of(CHOSEN[name], train, users, seen, n, seed)
+
+
+def lists_of(
+    peer: Peer, train: pd.DataFrame, users: Ids, seen: pd.DataFrame, n: int, seed: int
+) -> Ids:
+    """The lists of a peer with settings of one's own; the rest is as for `lists`."""
+    # Of several events of a user with an item the last one counts.
+    latest = train.drop_duplicates(["user_id", "item_id"], keep="last")
+    known, user = np.unique(latest["user_id"].to_numpy(np.int64), return_inverse=True)
+    items, item = np.unique(latest["item_id"].to_numpy(np.int64), return_inverse=True)
+    row_of = Places(known).of(users).astype(np.int64)
+    strange = users[row_of < 0]
+    if strange.size:
+        raise EvaluationError(
+            f"user {strange[0]} has no event in the training part ({strange.size} such users): "
+            "peers rank only for users that they were fitted to"
+        )
+    grade = np.interp(latest["rating"].to_numpy(np.float64), _STARS, peer.grades)
+    given = sparse.csr_matrix((grade, (user, item)), shape=(known.size, items.size))
+    given.eliminate_zeros()
+    scores_of = peer.fit(given, seed)
+    taken = _taken(users, items, seen)
+    ranked = np.full((users.size, n), NO_ITEM, np.int64)
+    size = max(1, _CELLS // items.size)
+    for start in range(0, users.size, size):
+        scores = scores_of(row_of[start : start + size])
+        scores[taken[start : start + size].nonzero()] = -np.inf
+        least = np.full((len(scores), 1), -np.inf)
+        if n < items.size:
+            least = np.partition(scores, -n, axis=1)[:, [-n]]
+        row, place = np.nonzero((scores >= least) & (scores > -np.inf))
+        row, place, _, rank = _first(row, place, scores[row, place], n)
+        ranked[start + row, rank] = items[place]
+    return ranked
+
+
+def _taken(users: Ids, items: Ids, seen: pd.DataFrame) -> sparse.csr_matrix:
+    """What each user has seen, (users, items)."""
+    user = Places(users).of(seen["user_id"].to_numpy(np.int64))
+    item = Places(items).of(seen["item_id"].to_numpy(np.int64))
+    kept = (user >= 0) & (item >= 0)
+    marks = np.ones(np.count_nonzero(kept), np.int32)
+    shape = (users.size, items.size)
+    return sparse.csr_matrix((marks, (user[kept], item[kept])), shape=shape)
+
+
+def _first(row: Ids, column: Ids, value: Array, n: int) -> tuple[Ids, Ids, Array, Ids]:
+    """The entries of the n greatest values of each row, ties by ascending column; their ranks."""
+    order = np.lexsort((column, -value, row))
+    row = row[order]
+    rank = np.arange(row.size) - np.searchsorted(row, row)
+    kept = rank < n
+    order = order[kept]
+    return row[kept], column[order], value[order], rank[kept]

@@ -1,0 +1,75 @@
+"""The report's plots of slices: the model beside its rivals, group of users or films by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from fmrec.evaluation.plot_svg import CARD, GRID, Look, Rows, look, short, svg
+
+_ROW = 0.235
+
+
+def limits(rows: Rows) -> tuple[float, float]:
+    """Ends of an axis that holds every figure of the rows with a little room."""
+    known = [value for row in rows for value in _figures(row).values() if value is not None]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    room = 0.06 * (high - low) or 0.05
+    return low - room, high + room
+
+
+def slices(
+    rows: Rows, title: str, names: Mapping[str, str], span: tuple[float, float], unit: str
+) -> str:
+    """The figures of each slice on one line, for slices of one kind judged by one metric.
+
+    `names` tells the keys of the predictors in the places "model", "reference" and "champion" of a
+    row; `span` are the ends of the axis; `unit` is "events" or "users", of which each line says
+    how many. Small slices have a hollow dot.
+    """
+    if not rows:
+        return ""
+    by = rows[0]["by"]
+
+    def draw(axes: Axes) -> None:
+        places = range(len(rows) - 1, -1, -1)
+        for y, row in zip(places, rows, strict=True):
+            known = [value for value in _figures(row).values() if value is not None]
+            if known:
+                axes.plot([min(known), max(known)], [y, y], color=GRID, linewidth=2.5)
+        for place in reversed(list(names)):
+            _mark(axes, rows, places, place, look(names[place]))
+        axes.set_xlim(*span)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.set_yticks(places, [short(row["slice"]) for row in rows])
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel(title)
+        for y, row in zip(places, rows, strict=True):
+            at = ("axes fraction", "data")
+            axes.annotate(f"{row[unit]:,}", (1.02, y), xycoords=at, va="center", fontsize=8)
+
+    return svg(draw, f"{title} by {by}, slice by slice", 0.42 + _ROW * len(rows))
+
+
+def _mark(axes: Axes, rows: Rows, places: Iterable[int], place: str, style: Look) -> None:
+    main = place == "model"
+    marks = [(row[place], y, row["small"]) for y, row in zip(places, rows, strict=True)]
+    for small in (False, True):
+        shown = [(x, y) for x, y, is_small in marks if x is not None and is_small == small]
+        axes.plot(
+            [x for x, _ in shown],
+            [y for _, y in shown],
+            color=style.colour,
+            marker=style.marker,
+            markersize=6 if main else 4.5,
+            markerfacecolor=CARD if small else style.colour,
+            linewidth=0,
+        )
+
+
+def _figures(row: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {place: row[place] for place in ("model", "reference", "champion")}

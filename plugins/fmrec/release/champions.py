@@ -1,0 +1,200 @@
+"""The champions of a lane: a history in S3 that is only ever added to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fmrec.errors import ConflictError, DataError
+from fmrec.layout import Layout
+from fmrec.store import Store
+
+SCHEMA = 1
+PROMOTION, ROLLBACK = "promotion", "rollback"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """An entry of the history: since `at`, `run` is the champion of `lane`, in place of `replaces`.
+
+    `sequence` counts from 1; `kind` is "promotion", or "rollback" to a run that was the champion
+    before. The run describes the moment `as_of`, and its manifest.json is the object `manifest`.
+    `decision` is what the gate said, None where it was not asked. Moments are aware, in UTC.
+    """
+
+    sequence: int
+    kind: str
+    lane: str
+    run: str
+    as_of: datetime
+    manifest: str
+    decision: Mapping[str, Any] | None
+    at: datetime
+    replaces: str | None
+
+    def to_json(self) -> bytes:
+        """The entry as it is stored."""
+        moments = {name: getattr(self, name).isoformat() for name in ("as_of", "at")}
+        content = {"schema": SCHEMA, **asdict(self), **moments}
+        return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def history(store: Store, layout: Layout, lane: str) -> list[Champion]:
+    """The entries of a lane in their order; empty where there was no champion yet.
+
+    Raises DataError for an object that is no entry, a gap, or an entry that does not follow from
+    the one before, and StoreError for one that was altered; each names its key.
+    """
+    prefix = layout.champions(lane)
+    found: list[Champion] = []
+    for key in store.list(prefix):
+        expected = _key(prefix, len(found) + 1)
+        if key != expected:
+            raise DataError(
+                f"s3://{store.bucket}/{expected} is missing, and there is {key}: the history of "
+                f"the champions of {lane} is numbered without a gap. Put the entry back from a "
+                "backup, or move away what does not belong there."
+            )
+        try:
+            found.append(_entry(store.get(key), lane, found))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"s3://{store.bucket}/{key} is no entry of the history of the champions of {lane} "
+                f"({type(error).__name__}: {error}). Put it back from a backup."
+            ) from None
+    return found
+
+
+def _key(prefix: str, sequence: int) -> str:
+    return f"{prefix}{sequence:08d}.json"
+
+
+def _entry(data: bytes, lane: str, before: Sequence[Champion]) -> Champion:
+    """Read the entry that follows `before`; errors of Python's own kinds say what is wrong."""
+    content = json.loads(data)
+    current = before[-1].run if before else None
+    wanted = {"schema": SCHEMA, "lane": lane, "sequence": len(before) + 1, "replaces": current}
+    for name, value in wanted.items():
+        if content[name] != value:
+            raise ValueError(f"{name} is {content[name]!r}, not {value!r}")
+    if content["kind"] not in {PROMOTION, ROLLBACK}:
+        raise ValueError(f"kind is {content['kind']!r}")
+    for name in ("run", "manifest"):
+        if not isinstance(content[name], str) or not content[name]:
+            raise ValueError(f"{name} is {content[name]!r}")
+    as_of, at = (datetime.fromisoformat(content[name]) for name in ("as_of", "at"))
+    if as_of.tzinfo is None or at.tzinfo is None:
+        raise ValueError("a moment has no time zone")
+    names = ("sequence", "kind", "lane", "run", "manifest", "decision", "replaces")
+    return Champion(
+        as_of=as_of.astimezone(UTC),
+        at=at.astimezone(UTC),
+        **{name: content[name] for name in names},
+    )
+
+
+def current(history: Sequence[Champion]) -> Champion | None:
+    """The champion in place; None where there is none yet."""
+    return history[-1] if history else None
+
+
+def before(history: Sequence[Champion], run: str) -> Champion | None:
+    """The champion in place when `run` was promoted first; the current one if it never was."""
+    return current(_without(history, run))
+
+
+def reference(history: Sequence[Champion], run: str, as_of: datetime) -> Champion | None:
+    """The champion that `run`, which describes `as_of`, is compared with; None without one.
+
+    It is the newest champion in force that describes no later moment: a run of a past day (a
+    backfill) meets the champion of that day. A rollback takes everything out of force that came
+    after the promotion that it goes back to. What the history holds since the run's own promotion
+    does not count, so that a finished run that is repeated gives the same report.
+    """
+    in_force: list[Champion] = []
+    for entry in _without(history, run):
+        if entry.kind == ROLLBACK:
+            runs = [each.run for each in in_force]
+            # One that goes forward again, to a run out of force, takes the place of the last.
+            del in_force[runs.index(entry.run) if entry.run in runs else -1 :]
+        in_force.append(entry)
+    return next((each for each in reversed(in_force) if each.as_of <= as_of), None)
+
+
+def _without(history: Sequence[Champion], run: str) -> Sequence[Champion]:
+    """The history before the first entry of `run`."""
+    runs = [each.run for each in history]
+    return history[: runs.index(run)] if run in runs else history
+
+
+def promote(
+    store: Store,
+    layout: Layout,
+    lane: str,
+    *,
+    run: str,
+    as_of: datetime,
+    manifest: str,
+    decision: Mapping[str, Any] | None,
+    compared_with: str | None,
+    at: datetime,
+) -> Champion:
+    """Make `run` the champion of `lane`, and return its entry in the history.
+
+    `compared_with` is the champion that its report compares it with, None without one. A run that
+    was promoted already keeps its entry, whatever came after it, and nothing is written. `as_of`
+    and `at`, the time now, are aware.
+
+    Raises ConflictError when the current champion describes a later moment than `as_of`, or is
+    another one than the run was compared with; also when that one was promoted at the same time,
+    for each number of the history is written once. DataError and StoreError as `history`.
+    """
+    while True:
+        past = history(store, layout, lane)
+        for entry in past:
+            if entry.run == run:
+                return entry
+        champion = current(past)
+        _check(champion, lane, run, as_of, compared_with)
+        entry = Champion(
+            sequence=len(past) + 1,
+            kind=PROMOTION,
+            lane=lane,
+            run=run,
+            as_of=as_of.astimezone(UTC),
+            manifest=manifest,
+            decision=decision,
+            at=at.astimezone(UTC).replace(microsecond=0),
+            replaces=champion.run if champion else None,
+        )
+        try:
+            store.put(_key(layout.champions(lane), entry.sequence), entry.to_json())
+        except ConflictError:
+            # Someone else wrote this number in between; what they wrote counts like the rest.
+            if len(history(store, layout, lane)) < entry.sequence:
+                raise
+        else:
+            return entry
+
+
+def _check(
+    champion: Champion | None, lane: str, run: str, as_of: datetime, compared_with: str | None
+) -> None:
+    """Raise ConflictError unless the run may follow the champion."""
+    if champion is not None and champion.as_of > as_of:
+        raise ConflictError(
+            f"{run} does not become the champion of {lane}: it describes {as_of.isoformat()}, and "
+            f"the champion {champion.run} the later moment {champion.as_of.isoformat()}. Nothing "
+            "was changed; run evaluate again, and the report says so."
+        )
+    found = champion.run if champion else None
+    if found != compared_with:
+        raise ConflictError(
+            f"{run} does not become the champion of {lane}: its report compares it with "
+            f"{compared_with or 'no champion'}, and {found or 'no champion'} is in place now. "
+            "Nothing was changed; run evaluate again (clear that task), which compares it with "
+            "the champion in place."
+        )
