@@ -54,13 +54,24 @@ def marker(versions: tuple[str, ...]) -> str:
     return " ; " + " or ".join(f'python_version == "{version}"' for version in versions)
 
 
+def elsewhere(source: Path) -> dict[str, str]:
+    """The markers that an input file gives its own requirements: what not every platform has."""
+    pairs = [line.partition(";") for line in source.read_text().splitlines()]
+    return {name.strip(): own.strip() for name, _, own in pairs if "platform" in own}
+
+
 def merge(source: Path, known: set[str]) -> list[str]:
     """Lock lines of one input file, without the lines already in `known`."""
     by_pin: dict[tuple[str, str], list[str]] = {}
     for version in VERSIONS:
         for name, pin in resolve(source, version).items():
             by_pin.setdefault((name, pin), []).append(version)
-    lines = [pin + marker(tuple(versions)) for (_, pin), versions in sorted(by_pin.items())]
+    own = elsewhere(source)
+    lines = []
+    for (name, pin), versions in sorted(by_pin.items()):
+        python = marker(tuple(versions)).removeprefix(" ; ")
+        markers = " and ".join(filter(None, (python, own.get(name))))
+        lines.append(f"{pin} ; {markers}" if markers else pin)
     return [line for line in lines if line not in known]
 
 

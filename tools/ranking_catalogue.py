@@ -198,15 +198,15 @@ class Split:
         return sparse.csr_matrix((graded(self.train["rating"]), place), shape=shape)
 
     def metrics(self, lists: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the metrics of each judged user's list of item ids, (judged, 10)."""
-        return ranking.per_user(self.judged, lists, self.held)
+        """Return the metrics of each judged user's list of item ids, (judged, 50)."""
+        return ranking.per_user(ranking.hits(self.judged, lists, self.held))
 
     def top(self, scores: np.ndarray) -> np.ndarray:
-        """Return the item ids of the best unseen films for scores (judged, items), (judged, 10)."""
+        """Return the item ids of the best unseen films for scores (judged, items), (judged, 50)."""
         seen = self.grades[Places(self.users).of(self.judged)].tocoo()
         unseen = scores.copy()
         unseen[seen.row, seen.col] = -np.inf
-        top = np.argpartition(-unseen, ranking.LENGTH, axis=1)[:, : ranking.LENGTH]
+        top = np.argpartition(-unseen, ranking.DEPTH, axis=1)[:, : ranking.DEPTH]
         order = np.argsort(-np.take_along_axis(unseen, top, axis=1), axis=1)
         best: np.ndarray = self.items[np.take_along_axis(top, order, axis=1)]
         return best
@@ -216,8 +216,8 @@ class Split:
         return float(self.metrics(self.top(scores))["ndcg@10"].mean())
 
     def lists(self, model: Model) -> np.ndarray:
-        """Return the lists that the pipeline draws from a model, (judged, 10)."""
-        return topn.best(model, self.design, self.judged, self.train, ranking.LENGTH, at=0)[0]
+        """Return the lists that the pipeline draws from a model, (judged, 50)."""
+        return topn.best(model, self.design, self.judged, self.train, ranking.DEPTH, at=0)[0]
 
 
 @functools.cache
@@ -496,7 +496,7 @@ def film_columns(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ease_lists(split: Split, given: sparse.csr_matrix, rank: int | None = None) -> np.ndarray:
-    """Return EASE's lists, (judged, 10); histories hold the same grades as it learns from."""
+    """Return EASE's lists, (judged, 50); histories hold the same grades as it learns from."""
     model = ease_of(split, given, rank)
     rated, item = film_columns(split)
     users = given[Places(split.users).of(split.judged)]

@@ -237,7 +237,7 @@ def prepared(trial: Trial, train: pd.DataFrame, seed: int) -> tuple[Adam, int]:
 
 
 def lists(model: Model, split: Split) -> np.ndarray:
-    """Return the ten best unseen films of each judged user."""
+    """Return the best unseen films of each judged user, as many as lists are long."""
     users = ranking.judged_users(split.train, split.held_out)
     scores = model.V[users - 1] @ model.V[USERS:].T + model.w[USERS:]
     place = np.full(USERS + 1, -1)
@@ -246,7 +246,7 @@ def lists(model: Model, split: Split) -> np.ndarray:
     scores[row[row >= 0], split.train["item_id"].to_numpy()[row >= 0] - 1] = -np.inf
     unknown = np.setdiff1d(np.arange(1, ITEMS + 1), split.train["item_id"])
     scores[:, unknown - 1] = -np.inf
-    return np.argsort(-scores, axis=1, kind="stable")[:, : ranking.LENGTH] + 1
+    return np.argsort(-scores, axis=1, kind="stable")[:, : ranking.DEPTH] + 1
 
 
 def popularity(split: Split) -> dict[str, float]:
@@ -258,5 +258,5 @@ def popularity(split: Split) -> dict[str, float]:
 def measured(listed: np.ndarray, split: Split) -> dict[str, float]:
     """Return the mean metrics over the judged users."""
     users = ranking.judged_users(split.train, split.held_out)
-    values = ranking.per_user(users, listed, split.held_out)
+    values = ranking.per_user(ranking.hits(users, listed, split.held_out))
     return {name: float(each.mean()) for name, each in values.items()}

@@ -26,6 +26,7 @@ RUN = {
     "generated": False,
     "split": "u1",
     "objective": "rating",
+    "use": "rating",
     "seed": 1,
     "rating_scale": [1.0, 5.0],
 }
@@ -87,8 +88,15 @@ def test_popularity_on_u1_is_where_others_measured_it(data_dir: Path) -> None:
     train, test = ratings(data_dir, "u1.base"), ratings(data_dir, "u1.test")
     users = ranking.judged_users(train, test)
     lists = ranking.Popularity.of(train).lists(users, train)
-    found = ranking.per_user(users, lists, test)
+    found = ranking.per_user(ranking.hits(users, lists, test))
     assert users.size == 456
-    expected = {"ndcg@10": 0.2602, "precision@10": 0.222, "recall@10": 0.115, "map@10": 0.149}
+    expected = {
+        "ndcg@10": 0.2602,
+        "precision@10": 0.222,
+        "recall@10": 0.115,
+        "map@10": 0.149,
+        "mrr@10": 0.482,
+        "hit_rate@10": 0.792,
+    }
     for name, value in expected.items():
         assert found[name].mean() == pytest.approx(value, abs=1e-3)

@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
@@ -165,7 +165,7 @@ def check(machine: Model, design: OfIds, n: int, rng: np.random.Generator) -> No
 POWERS = st.integers(-100, 100)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     users=st.integers(1, 6),
     items=st.integers(1, 300),
@@ -173,6 +173,9 @@ POWERS = st.integers(-100, 100)
     powers=st.tuples(POWERS, POWERS, POWERS, POWERS, POWERS),
     seed=st.integers(0, 2**32 - 1),
 )
+# The bias is so large that sums which differ are equal when it is added.
+@example(users=6, items=300, n=5, powers=(0, 0, 0, 0, 53), seed=0)
+@example(users=6, items=300, n=5, powers=(-80, -80, 0, -100, -107), seed=0)
 def test_lists_do_not_depend_on_the_scale_of_the_parameters(users, items, n, powers, seed) -> None:
     # Small whole numbers times powers of two: a dot product is exact in double precision in any
     # order, whatever overflows or vanishes in single precision, and many are equal.
@@ -186,7 +189,7 @@ def test_lists_do_not_depend_on_the_scale_of_the_parameters(users, items, n, pow
     check(machine, design, n, rng)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     users=st.integers(1, 6),
     items=st.integers(17, 400),

@@ -148,6 +148,13 @@ HARMLESS, HARMFUL, WIDE = (0.001, -0.002, 0.004), (0.02, 0.01, 0.03), (0.002, -0
             "tell.",
         ),
         (
+            # Above zero and below the limit on average, but it may be above it.
+            [(0.004, 0.001, 0.007)],
+            "Whether models may be 7 days old cannot be told: the interval of their loss, +0.1% to "
+            "+0.7%, includes 0.5%; it comes from 10 days of ratings, and about 90 such days would "
+            "tell.",
+        ),
+        (
             [(0.00501, -0.01, 0.02)],
             "Whether models may be 7 days old cannot be told: the interval of their loss, -1.0% to "
             "+2.0%, includes 0.5%; it is so near to 0.5% that no number of days would settle it.",

@@ -188,11 +188,23 @@ def test_an_answer_depends_neither_on_the_order_of_rows_nor_on_the_blocks(monkey
     assert compare(ours, theirs, owner, root=True, seed=3) == found
 
 
-def test_sums_are_exact_so_that_what_cancels_is_zero() -> None:
-    # 0.1 + 0.2 - 0.3 is not 0 in floating point; a draw of these three users alone is a tie.
-    apart = np.array([0.1, 0.2, -0.3])
-    forth = compare(1 + apart, np.ones(3), [1, 2, 3], root=False, seed=0)
-    back = compare(np.ones(3), 1 + apart, [1, 2, 3], root=False, seed=0)
+def test_sums_of_resamples_are_exact_in_whatever_order_they_are_added() -> None:
+    rng = np.random.default_rng(0)
+    values = [rng.gamma(0.1, size=997), rng.normal(0, 1e-7, 997), np.zeros(997)]
+    grid, exponents = comparison._on_grid(values)
+    times = np.bincount(rng.integers(997, size=997), minlength=997)
+    for column, rounded, exponent in zip(values, grid, exponents, strict=True):
+        total = math.fsum(times * rounded)
+        assert all((times * rounded)[rng.permutation(997)].sum() == total for _ in range(20))
+        step = np.ldexp(1.0, exponent)
+        assert np.abs(rounded * step - column).max() <= step / 2
+        assert step <= 1000 * 2.0**-51 * np.abs(column).max() or not column.any()
+
+
+def test_exchanging_the_two_is_exact_down_to_the_ties() -> None:
+    apart = np.array([0.1, -0.1, 0.3, -0.3])
+    forth = compare(1 + apart, np.ones(4), [1, 2, 3, 4], root=False, seed=0)
+    back = compare(np.ones(4), 1 + apart, [1, 2, 3, 4], root=False, seed=0)
     assert (back.low, back.high) == (-forth.high, -forth.low)
     assert back.probability + forth.probability == 1
 

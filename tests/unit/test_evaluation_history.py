@@ -86,10 +86,10 @@ def test_without_a_champion_the_baseline_is_what_it_is_compared_with() -> None:
 def test_rows_are_in_the_order_of_their_moments_within_their_lane() -> None:
     other = report(2, 0.9)
     other["run"]["lane"] = "a-lane"
-    reports = {"c": report(9, 0.9), "b": report(3, 0.9), "a": report(3, 0.8), "d": other}
+    reports = {"a": report(9, 0.9), "c": report(3, 0.9), "b": report(3, 0.8), "d": other}
     found = history.of(reports, {})
     assert [lane.name for lane in found.lanes] == ["a-lane", LANE]
-    assert [row.run for row in found.lanes[1].rows] == ["a", "b", "c"]
+    assert [row.run for row in found.lanes[1].rows] == ["b", "c", "a"]
 
 
 def test_who_has_been_champion_is_marked_and_changes_keep_their_order() -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from sample_reports import CUTOFFS, ranking, rating
 
 from fmrec.evaluation import plot_lists, plot_slices, plot_svg, plots
 from fmrec.evaluation.wording import BASELINES, PEERS
+from sample_reports import CUTOFFS, ranking, rating
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -46,9 +46,14 @@ def all_plots() -> list[str]:
     ]
 
 
-def test_plots_are_well_formed_and_take_colours_and_fonts_from_the_page() -> None:
+@pytest.fixture(scope="module")
+def every_plot() -> list[str]:
+    return all_plots()
+
+
+def test_plots_are_well_formed_and_take_colours_and_fonts_from_the_page(every_plot) -> None:
     ids: list[str] = []
-    for svg in all_plots():
+    for svg in every_plot:
         root = ElementTree.fromstring(svg)  # noqa: S314 - made by the package itself
         assert "viewBox" in root.attrib
         assert "width" not in root.attrib
@@ -60,8 +65,8 @@ def test_plots_are_well_formed_and_take_colours_and_fonts_from_the_page() -> Non
     assert len(ids) == len(set(ids))
 
 
-def test_the_same_figures_give_the_same_bytes() -> None:
-    assert all_plots() == all_plots()
+def test_the_same_figures_give_the_same_bytes(every_plot) -> None:
+    assert all_plots() == every_plot
 
 
 def test_nothing_to_draw_draws_nothing() -> None:
@@ -110,10 +115,6 @@ def test_a_forest_tells_each_rival_with_its_figures_from_the_top() -> None:
     assert "+0.1000, no interval" in told
 
 
-def drawn(svg: str, colour: str) -> int:
-    return len(re.findall(rf"stroke: var\(--{colour}\); stroke-width: 2", svg))
-
-
 def test_the_outcome_of_a_comparison_is_seen_in_the_colour_and_in_the_dot() -> None:
     pictures = {
         outcome: plots.forest([row("one", 0.1, 0.2, outcome)], "RMSE", better="less")
@@ -160,8 +161,10 @@ def test_curves_are_named_and_the_lengths_of_the_models_lists_are_too() -> None:
     names = {key: f"name of {key}" for key in curves}
     told = texts(plot_lists.precision_recall(curves, CUTOFFS, names))
     assert set(names.values()) <= set(told)
-    assert "k = 1" in told
-    assert {"2", "3", "5", "10", "20", "50"} <= set(told)
+    assert {"k = 1", "2", "3", "5", "10", "20", "50"} - set(told) <= {"2", "3"}
+    del curves["model"]
+    told = texts(plot_lists.precision_recall(curves, CUTOFFS, names))
+    assert "k = 1" not in told
 
 
 def test_the_fall_of_a_curve_is_drawn_where_its_figures_are() -> None:
@@ -188,16 +191,46 @@ def test_small_slices_are_hollow_and_each_says_how_many_it_holds() -> None:
     assert {"all of them", "1,234", "RMSE"} <= set(texts(picture(small=True)))
 
 
-def test_an_axis_of_slices_holds_every_figure() -> None:
+def test_an_axis_of_slices_holds_every_figure_that_is_not_mostly_chance() -> None:
     rows = [
-        {"model": 0.9, "reference": 1.0, "champion": None},
-        {"model": 0.7, "reference": 1.2, "champion": 0.6},
+        {"model": 0.9, "reference": 1.0, "champion": None, "small": False},
+        {"model": 0.7, "reference": 1.2, "champion": 0.6, "small": False},
+        {"model": 9.0, "reference": 0.1, "champion": None, "small": True},
     ]
     low, high = plot_slices.limits(rows)
     assert 0.5 < low < 0.6
     assert 1.2 < high < 1.3
-    low, high = plot_slices.limits([{"model": 0.5, "reference": 0.5, "champion": None}])
-    assert low < 0.5 < high
+    low, high = plot_slices.limits(rows[2:])
+    assert low < 0.1
+    assert high > 9
+    low, high = plot_slices.limits([rows[0] | {"reference": 0.9}])
+    assert low < 0.9 < high
+
+
+def test_a_figure_beyond_the_axis_is_an_arrow_at_its_edge(monkeypatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(
+        plot_slices,
+        "svg",
+        lambda draw, *_, **__: figures.append(Figure()) or draw(figures[0].add_subplot()),
+    )
+    row = {"by": "age", "slice": "0-17", "metric": "rmse", "events": 3, "users": 2, "small": True}
+    rows = [row | {"model": 5.0, "reference": 0.1, "champion": 1.0}]
+    names = {"model": "model", "reference": "user_item_bias", "champion": "champion"}
+    plot_slices.slices(rows, "RMSE", names, (0.5, 1.5), "events")
+    marks = {line.get_marker(): list(line.get_xdata()) for line in figures[0].axes[0].lines}
+    assert marks[">"] == [1.5]
+    assert marks["<"] == [0.5]
+    assert marks["s"] == [1.0]
+
+
+def test_lengths_are_named_where_there_is_room() -> None:
+    crowd = {"precision": [0.5, 0.499, 0.498, 0.497, 0.3, 0.2, 0.1]}
+    crowd |= {"recall": [0.1, 0.1, 0.101, 0.102, 0.3, 0.4, 0.5]}
+    told = texts(plot_lists.precision_recall({"model": crowd}, CUTOFFS, {"model": "model"}))
+    assert [text for text in told if text in {"k = 1", "2", "3", "5", "10", "20", "50"}] == [
+        *("k = 1", "50", "10", "20"),
+    ]
 
 
 def test_names_from_outside_stay_what_they_are() -> None:

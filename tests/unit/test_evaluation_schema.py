@@ -1,4 +1,4 @@
-"""The schema of report.json: strict where it promises, and in step with what the code calls things."""
+"""The schema of report.json: strict where it promises, and in step with the code and the docs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from sample_reports import SAMPLES, assert_valid, rating, ranking, schema
 
 from fmrec.evaluation import report
 from fmrec.evaluation.wording import BASELINES, METRICS, PEERS
+from sample_reports import SAMPLES, assert_valid, ranking, rating, schema
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "report.md"
 

@@ -237,7 +237,7 @@ def three(store: Store) -> Store:
 
 def test_a_gap_is_an_error_that_names_what_is_missing(three: Store) -> None:
     three.delete(KEY.format(2))
-    with pytest.raises(DataError, match="00000002.json is missing, and there is .*00000003.json"):
+    with pytest.raises(DataError, match=r"00000002.json is missing, and there is .*00000003.json"):
         history(three, LAYOUT, LANE)
     with pytest.raises(DataError, match="is missing"):
         crown(three, "d", 10, "c")
@@ -245,7 +245,7 @@ def test_a_gap_is_an_error_that_names_what_is_missing(three: Store) -> None:
 
 def test_an_object_that_does_not_belong_there_is_an_error_that_names_it(three: Store) -> None:
     three.put(f"movies/champions/{LANE}/notes.txt", b"x")
-    with pytest.raises(DataError, match="00000004.json is missing, and there is .*notes.txt"):
+    with pytest.raises(DataError, match=r"00000004.json is missing, and there is .*notes.txt"):
         history(three, LAYOUT, LANE)
 
 

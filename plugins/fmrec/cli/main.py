@@ -171,6 +171,7 @@ def _help(setting: Field[Any]) -> str:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from fmrec import films
     from fmrec.cli import run
 
     params = {
@@ -180,6 +181,8 @@ def _run(given: argparse.Namespace) -> int:
     }
     # Typed here, so that Airflow's Params get numbers and a mistake shows before anything starts.
     checked = RunSettings.of(params)
+    if checked.only is not None:
+        films.parse(checked.only)
     print(run.run({name: getattr(checked, name) for name in params}, given.report_to))
     return 0
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from fmrec.evaluation import slices
+from fmrec.evaluation.champion import Answers
 from fmrec.evaluation.changes import changes
 from fmrec.evaluation.judgement import Judgement
+from fmrec.evaluation.listed import Lists
 from fmrec.evaluation.objectives import RANKING, objective
 from fmrec.evaluation.slice_labels import Labels
-from fmrec.evaluation.uses import CHAMPION, MODEL
 
 
 def by_slice(
@@ -38,13 +38,15 @@ def by_slice(
     )
 
 
-def since_champion(judged: Judgement, films: pa.Table) -> dict[str, Any] | None:
-    """What the lists of the model and the champion have in common; None without both."""
-    found = judged.listed
-    if found is None or CHAMPION not in found.lists:
+def since_champion(
+    lists: Lists | None, champion: Answers | None, films: pa.Table
+) -> dict[str, Any] | None:
+    """What the lists of the model and the champion have in common; None without both.
+
+    All judged users count: what has changed says nothing of who is right.
+    """
+    if lists is None or champion is None or champion.lists is None:
         return None
     named = films.select(["item_id", "title"]).to_pandas().dropna()
     titles = dict(zip(named["item_id"].tolist(), named["title"].tolist(), strict=True))
-    users = found.hits[CHAMPION].users
-    ours = found.lists[MODEL][np.isin(found.hits[MODEL].users, users)]
-    return changes(users, ours, found.lists[CHAMPION], titles)
+    return changes(lists.users, lists.model, champion.lists, titles)

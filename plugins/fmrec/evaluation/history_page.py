@@ -10,15 +10,14 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import MaxNLocator
 
 from fmrec.evaluation.ageing import Ageing, explained
 from fmrec.evaluation.history import History, Lane, Row
 from fmrec.evaluation.plot_svg import CHAMPION, INK, MODEL, svg
 from fmrec.evaluation.wording import BASELINES, METRICS
-from fmrec.events.window import DAY
 
+_TICKS = 4
 _SHORT = {"user_item_bias": "bias", "global_mean": "mean"}
 
 
@@ -107,38 +106,38 @@ def _metric_plot(lane: Lane, metric: str) -> dict[str, Any]:
     rival = BASELINES.get(rows[0].rival, rows[0].rival)
 
     def draw(axes: Axes) -> None:
-        times = _days(rows)
+        every = range(len(rows))
         series: Sequence[tuple[str, str, str, Sequence[float | None]]] = (
             (rival, INK, ":", [row.baseline for row in rows]),
             ("champion", CHAMPION, "--", [row.champion for row in rows]),
         )
         for name, colour, dashes, values in series:
             if any(value is not None for value in values):
-                axes.plot(times, _floats(values), color=colour, ls=dashes, label=name)
+                axes.plot(every, _floats(values), color=colour, ls=dashes, label=name)
         _intervals(axes, rows)
         kinds = sorted({(row.objective, row.features or "") for row in rows})
         for number, kind in enumerate(kinds):
-            own = [row for row in rows if (row.objective, row.features or "") == kind]
+            own = [n for n in every if (rows[n].objective, rows[n].features or "") == kind]
             axes.plot(
-                _days(own),
-                _floats([row.model for row in own]),
+                own,
+                _floats([rows[n].model for n in own]),
                 color=MODEL,
                 marker="osD^v"[number % 5],
                 markersize=3,
                 label="model" if len(kinds) == 1 else ", ".join(each for each in kind if each),
             )
-        crowned = [row for row in rows if row.crowned and row.model is not None]
+        crowned = [n for n in every if rows[n].crowned and rows[n].model is not None]
         if crowned:
             axes.plot(
-                _days(crowned),
-                _floats([row.model for row in crowned]),
+                crowned,
+                _floats([rows[n].model for n in crowned]),
                 color=CHAMPION,
                 ls="",
                 marker="*",
                 markersize=9,
                 label="became the champion",
             )
-        _dates(axes)
+        _dates(axes, rows)
         axes.set_ylabel(title)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
 
@@ -153,10 +152,10 @@ def _metric_plot(lane: Lane, metric: str) -> dict[str, Any]:
 
 
 def _intervals(axes: Axes, rows: Sequence[Row]) -> None:
-    for time, row in zip(_days(rows), rows, strict=True):
+    for place, row in enumerate(rows):
         if row.over_baseline is not None and row.baseline is not None:
             ends = [row.baseline + end for end in row.over_baseline]
-            axes.plot([time, time], ends, color=MODEL, alpha=0.3, linewidth=2)
+            axes.plot([place, place], ends, color=MODEL, alpha=0.3, linewidth=2)
 
 
 def _cost_plot(lane: Lane) -> dict[str, Any]:
@@ -164,9 +163,10 @@ def _cost_plot(lane: Lane) -> dict[str, Any]:
     missing = len(lane.rows) - len(rows)
 
     def draw(axes: Axes) -> None:
-        times = _days(rows)
-        axes.vlines(times, 0, _floats([row.cost for row in rows]), color=MODEL, linewidth=2.5)
-        _dates(axes)
+        axes.vlines(
+            range(len(rows)), 0, _floats([row.cost for row in rows]), color=MODEL, linewidth=2.5
+        )
+        _dates(axes, rows)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -183,15 +183,16 @@ def _cost_plot(lane: Lane) -> dict[str, Any]:
     }
 
 
-def _dates(axes: Axes) -> None:
-    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+def _dates(axes: Axes, rows: Sequence[Row]) -> None:
+    """Runs stand side by side in the order of their moments, however far apart these are.
 
-
-def _days(rows: Sequence[Row]) -> list[float]:
-    """The moments of runs as Matplotlib's dates: days since 1970."""
-    return [row.as_of.timestamp() / DAY for row in rows]
+    A backfill of a year long past and a run of today would else leave an empty plot between them.
+    """
+    shown = np.unique(np.linspace(0, len(rows) - 1, _TICKS).astype(int)).tolist()
+    axes.set_xticks(shown, [f"{rows[place].as_of:%Y-%m-%d}" for place in shown])
+    # Clear of the lowest label of the other axis.
+    axes.tick_params(axis="x", pad=9)
+    axes.set_xlim(-0.5 - len(rows) / 40, len(rows) - 0.5 + len(rows) / 40)
 
 
 def _any(rows: Sequence[Row]) -> bool:

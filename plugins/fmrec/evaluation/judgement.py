@@ -24,6 +24,10 @@ Array = NDArray[np.float64]
 _UNDEFINED = {
     "f1": "F1 is undefined: no test event is positive and none is predicted to be",
     "auc": "AUC is undefined: all test events have the same label",
+    **{
+        f"{name}@10": f"{name.capitalize()} is undefined: no list holds a film"
+        for name in ("gini", "novelty", "popularity")
+    },
 }
 
 

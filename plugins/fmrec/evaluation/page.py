@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from fmrec.evaluation import page_plots, page_tables
 from fmrec.evaluation.table import clipping
@@ -47,19 +48,9 @@ def render(report: Mapping[str, Any]) -> str:
 
     Everything that comes from the data or the run (ids, titles, parameters) is escaped.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "figure": page_tables.figure,
-        "signed": page_tables.signed,
-        "day": _day,
-        "money": _money,
-    }
-    source = files("fmrec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     whole = {**_ABSENT, **report}
     run = whole["run"]
-    text = environment.from_string(source).render(
+    text = _template().render(
         report=whole,
         metrics=METRICS,
         icons=_ICONS,
@@ -76,6 +67,21 @@ def render(report: Mapping[str, Any]) -> str:
         parameters=list(_parameters(run)),
     )
     return text + "\n"
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "figure": page_tables.figure,
+        "signed": page_tables.signed,
+        "day": _day,
+        "money": _money,
+    }
+    source = files("fmrec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source)
 
 
 def _notices(report: Mapping[str, Any]) -> Iterator[str]:

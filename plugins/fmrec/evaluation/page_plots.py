@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from fmrec.evaluation import plot_lists, plot_slices, plots
-from fmrec.evaluation.page_tables import comparisons, figure, predictor, reference
+from fmrec.evaluation.page_tables import comparisons, figure, order, predictor, reference
 from fmrec.evaluation.plot_svg import look
 from fmrec.evaluation.table import predictors
 from fmrec.evaluation.wording import LISTS, METRICS
@@ -144,7 +144,8 @@ class Plots:
 
     def _precision_recall(self) -> Plot:
         lists = self._report["lists"] or {"curves": {}, "cutoffs": []}
-        curves, cutoffs = lists["curves"], lists["cutoffs"]
+        curves = {key: lists["curves"][key] for key in sorted(lists["curves"], key=order)}
+        cutoffs = lists["cutoffs"]
         names = {key: predictor(key) for key in curves}
         return _plot(
             "Precision and recall at k",

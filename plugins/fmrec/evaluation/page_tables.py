@@ -9,7 +9,7 @@ from fmrec.evaluation.plots import signed
 from fmrec.evaluation.table import predictors
 from fmrec.evaluation.wording import BASELINES, LISTS, METRICS, PEERS, SCORES
 
-__all__ = ["comparisons", "figure", "predictor", "reference", "signed", "slices", "tables"]
+__all__ = ["comparisons", "figure", "order", "predictor", "reference", "signed", "slices", "tables"]
 
 # What a list shows is not better or worse alone: a list by chance would lead in most of these.
 _EXPOSURE = ("coverage@10", "gini@10", "novelty@10", "popularity@10")
@@ -26,6 +26,12 @@ def figure(value: float | None) -> str:
 def predictor(key: str) -> str:
     """What a predictor is called."""
     return {"model": "model", **BASELINES, **PEERS}.get(key, key.replace("_", " "))
+
+
+def order(key: str) -> int:
+    """The place of a predictor among the others."""
+    keys = ["model", *BASELINES, *PEERS]
+    return keys.index(key) if key in keys else len(keys)
 
 
 def reference(report: Mapping[str, Any], metric: str) -> str:
@@ -102,17 +108,12 @@ def _best(
 
 def comparisons(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The model against each rival: the run's use first, in it champion, baselines, then peers."""
-    order = [*BASELINES, *PEERS]
     use = (report["gate"] or report["verdict"]).get("use")
     return [
         {**row, "name": predictor(row["against"]), "title": METRICS[row["metric"]][0]}
         for row in sorted(
             report["comparisons"],
-            key=lambda row: (
-                row["use"] != use,
-                row["use"],
-                order.index(row["against"]) if row["against"] in order else len(order),
-            ),
+            key=lambda row: (row["use"] != use, row["use"], order(row["against"])),
         )
     ]
 

@@ -24,14 +24,15 @@ import numpy as np
 import pandas as pd
 from implicit.cpu.als import AlternatingLeastSquares  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import sparse
+from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fmrec.errors import ConfigurationError, EvaluationError
 from fmrec.evaluation.ranking import NO_ITEM
 from fmrec.events.places import Places
 
-# EASE's matrix of films x films takes 1.2 GB there, and once more while it is inverted.
+# EASE's matrix of items x items takes 1.2 GB there.
 EASE_MOST_ITEMS = 12_000
 
 Array = NDArray[np.float64]
@@ -79,16 +80,15 @@ class ItemKnn:
         squares = np.asarray(by_film.multiply(by_film).sum(axis=1)).ravel()
         scored, rated = squares ** (1 - self.asymmetry), squares**self.asymmetry
         blocks = []
-        size = max(1, _CELLS // films)
-        for start in range(0, films, size):
-            products = (by_film[start : start + size] @ given).tocoo()
-            row, film = products.row.astype(np.int64), products.col
-            others = row + start != film
-            row, film, value = row[others], film[others], products.data[others]
-            value = value / (scored[row + start] * rated[film] + self.shrinkage)
-            row, film, value, _ = _first(row, film, value, self.neighbours)
-            shape = products.shape
-            blocks.append(sparse.csr_matrix((value, (row, film)), shape=shape))
+        for start in range(0, films, _rows(films)):
+            products = (by_film[start : start + _rows(films)] @ given).tocoo()
+            films_here = products.row + start
+            products.data /= scored[films_here] * rated[products.col] + self.shrinkage
+            products.data[films_here == products.col] = 0
+            similarities = products.toarray()
+            similarities[similarities == 0] = -np.inf
+            row, film, value, _ = _greatest(similarities, self.neighbours)
+            blocks.append(sparse.csr_matrix((value, (row, film)), shape=products.shape))
         weights = sparse.vstack(blocks, format="csr").T.tocsr()
         return lambda rows: np.asarray((given[rows] @ weights).toarray())
 
@@ -140,24 +140,29 @@ class Ease:
         films = given.shape[1]
         if films > EASE_MOST_ITEMS:
             raise ConfigurationError(
-                f"peer ease keeps a matrix of items x items: for {films:,} items "
-                f"{8e-9 * films**2:.1f} GB, twice while it is inverted. More than "
-                f"{EASE_MOST_ITEMS:,} items are refused: set peers to none, item_knn or "
-                "implicit_als"
+                f"peer ease needs a matrix of items x items, which for {films:,} items takes "
+                f"{8e-9 * films**2:.1f} GB. More than {EASE_MOST_ITEMS:,} items are refused: set "
+                "peers to none, item_knn or implicit_als"
             )
         B = np.empty((films, films))
         by_film = given.T.tocsr()
-        size = max(1, _CELLS // films)
-        for start in range(0, films, size):
-            B[start : start + size] = (by_film[start : start + size] @ given).toarray()
+        blocks = [slice(start, start + _rows(films)) for start in range(0, films, _rows(films))]
+        for rows in blocks:
+            B[rows] = (by_film[rows] @ given).toarray()
         B[np.diag_indices(films)] += self.regularisation
-        B = linalg.inv(B, overwrite_a=True, check_finite=False, assume_a="pos")
+        # LAPACK keeps matrices by columns: the mirror image of B is inverted in B's own memory,
+        # and of the result one half alone is written, the upper one of B.
+        factor, _ = lapack.dpotrf(B.T, lower=True, overwrite_a=True)
+        inverse, _ = lapack.dpotri(factor, lower=True, overwrite_c=True)
+        B = inverse.T
+        for rows in blocks:
+            B[rows.stop :, rows] = B[rows, rows.stop :].T
+            B[rows, rows] = np.triu(B[rows, rows]) + np.triu(B[rows, rows], 1).T
         B /= -B.diagonal()
         np.fill_diagonal(B, 0)
         return lambda rows: np.asarray(given[rows] @ B)
 
 
-SOFT: Grades = (0, 0.1, 0.2, 0.5, 0.9, 1)
 CHOSEN: dict[str, Peer] = {
     "item_knn": ItemKnn((0, 0, 0.1, 0.4, 0.8, 1), 200, 10.0, 0.65),
     "implicit_als": ImplicitAls((0, 0.2, 0.3, 0.5, 0.8, 1), 64, 40.0, 8.0, 15),
@@ -202,17 +207,18 @@ def lists_of(
     scores_of = peer.fit(given, seed)
     taken = _taken(users, items, seen)
     ranked = np.full((users.size, n), NO_ITEM, np.int64)
-    size = max(1, _CELLS // items.size)
+    size = _rows(items.size)
     for start in range(0, users.size, size):
         scores = scores_of(row_of[start : start + size])
         scores[taken[start : start + size].nonzero()] = -np.inf
-        least = np.full((len(scores), 1), -np.inf)
-        if n < items.size:
-            least = np.partition(scores, -n, axis=1)[:, [-n]]
-        row, place = np.nonzero((scores >= least) & (scores > -np.inf))
-        row, place, _, rank = _first(row, place, scores[row, place], n)
+        row, place, _, rank = _greatest(scores, n)
         ranked[start + row, rank] = items[place]
     return ranked
+
+
+def _rows(width: int) -> int:
+    """How many rows of so many numbers are worked on at a time."""
+    return max(1, _CELLS // width)
 
 
 def _taken(users: Ids, items: Ids, seen: pd.DataFrame) -> sparse.csr_matrix:
@@ -225,10 +231,17 @@ def _taken(users: Ids, items: Ids, seen: pd.DataFrame) -> sparse.csr_matrix:
     return sparse.csr_matrix((marks, (user[kept], item[kept])), shape=shape)
 
 
-def _first(row: Ids, column: Ids, value: Array, n: int) -> tuple[Ids, Ids, Array, Ids]:
-    """The entries of the n greatest values of each row, ties by ascending column; their ranks."""
+def _greatest(table: Array, n: int) -> tuple[Ids, Ids, Array, Ids]:
+    """The n greatest values of each row, ties by ascending column: row, column, value, rank.
+
+    -inf stands for no value.
+    """
+    least = np.full((len(table), 1), -np.inf)
+    if n < table.shape[1]:
+        least = np.partition(table, -n, axis=1)[:, [-n]]
+    row, column = np.nonzero((table >= least) & (table > -np.inf))
+    value = table[row, column]
     order = np.lexsort((column, -value, row))
-    row = row[order]
     rank = np.arange(row.size) - np.searchsorted(row, row)
     kept = rank < n
     order = order[kept]

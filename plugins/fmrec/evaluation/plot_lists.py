@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from fmrec.evaluation.plot_svg import INK, MODEL, figure_of, label_points, look, short, spread, svg
+from fmrec.evaluation.ranking import LENGTH
 
 _LEFT, _TOP, _BOTTOM = 0.16, 0.97, 0.15
 _LINE = 0.065
+# Points: less lies between the names of two lengths only if one would cover the other.
+_ROOM = 13
 
 
 def precision_recall(
@@ -26,9 +30,8 @@ def precision_recall(
 
     A dot is a length of the list; those of the model say which. Up and to the right is better.
     """
-    drawn = {
-        key: _points(curves[key]) for key in names if key in curves and any(_points(curves[key]))
-    }
+    points = {key: _points(curves[key], cutoffs) for key in names if key in curves}
+    drawn = {key: found for key, found in points.items() if found}
     if not drawn:
         return ""
 
@@ -36,22 +39,25 @@ def precision_recall(
         for key in sorted(drawn, key=lambda key: key == "model"):
             style, main = look(key), key == "model"
             axes.plot(
-                *zip(*drawn[key], strict=True),
+                [x for _, x, _ in drawn[key]],
+                [y for _, _, y in drawn[key]],
                 color=style.colour,
                 linestyle=style.dashes,
                 marker=style.marker,
                 markersize=4.5 if main else 3.5,
                 linewidth=2 if main else 1.2,
             )
-        axes.set_xlim(0, 1.15 * max(x for points in drawn.values() for x, _ in points) or 1)
-        axes.set_ylim(0, 1.08 * max(y for points in drawn.values() for _, y in points) or 1)
+        axes.set_xlim(0, 1.15 * max(x for each in drawn.values() for _, x, _ in each) or 1)
+        axes.set_ylim(0, 1.08 * max(y for each in drawn.values() for _, _, y in each) or 1)
         axes.set_xlabel("recall: share of what a user likes")
         axes.set_ylabel("precision: share of the list")
-        _name_lengths(axes, drawn.get("model", []), cutoffs)
-        _name_ends(axes, {key: points[-1] for key, points in drawn.items()}, names)
+        _name_ends(axes, {key: each[-1][1:] for key, each in drawn.items()}, names)
+        _name_lengths(axes, drawn.get("model", []))
 
     told = ", ".join(names[key] for key in drawn)
-    return svg(draw, f"Precision and recall at {_lengths(cutoffs)}: {told}", 3.1, layout=None)
+    return svg(
+        draw, f"Precision and recall at {', '.join(map(str, cutoffs))}: {told}", 3.1, layout=None
+    )
 
 
 def coverage(points: Sequence[tuple[str, str, float, float]], accuracy: str) -> str:
@@ -66,6 +72,7 @@ def coverage(points: Sequence[tuple[str, str, float, float]], accuracy: str) -> 
         for key, _, x, y in points:
             style = look(key)
             axes.plot([x], [y], color=style.colour, marker=style.marker, markersize=7, linewidth=0)
+        figure_of(axes).subplots_adjust(left=_LEFT, right=_TOP, top=_TOP, bottom=_BOTTOM)
         axes.set_xlabel("coverage: share of the catalogue recommended")
         axes.set_ylabel(accuracy)
         high = max(x for _, _, x, _ in points)
@@ -75,7 +82,7 @@ def coverage(points: Sequence[tuple[str, str, float, float]], accuracy: str) -> 
         label_points(axes, [(x, y, short(name), look(key).colour) for key, name, x, y in points])
 
     told = ", ".join(name for _, name, _, _ in points)
-    return svg(draw, f"{accuracy} against coverage of the catalogue: {told}")
+    return svg(draw, f"{accuracy} against coverage of the catalogue: {told}", 2.9, layout=None)
 
 
 def overlap(jaccard: Mapping[str, Any]) -> str:
@@ -116,19 +123,28 @@ def overlap(jaccard: Mapping[str, Any]) -> str:
     return svg(draw, "Overlap of each user's list with that of the champion", 1.1)
 
 
-def _points(curve: Mapping[str, Sequence[float | None]]) -> list[tuple[float, float]]:
-    pairs = zip(curve["recall"], curve["precision"], strict=True)
-    return [(x, y) for x, y in pairs if x is not None and y is not None]
+def _points(
+    curve: Mapping[str, Sequence[float | None]], cutoffs: Sequence[int]
+) -> list[tuple[int, float, float]]:
+    """Of each length where both are defined: the length, recall and precision."""
+    found = zip(cutoffs, curve["recall"], curve["precision"], strict=True)
+    return [(k, x, y) for k, x, y in found if x is not None and y is not None]
 
 
-def _lengths(cutoffs: Sequence[int]) -> str:
-    return f"lengths {', '.join(map(str, cutoffs))}"
+def _name_lengths(axes: Axes, points: Sequence[tuple[int, float, float]]) -> None:
+    """Say how long the lists of a point are, where there is room: first and last point first.
 
-
-def _name_lengths(
-    axes: Axes, points: Sequence[tuple[float, float]], cutoffs: Sequence[int]
-) -> None:
-    for n, ((x, y), cutoff) in enumerate(zip(points, cutoffs, strict=False)):
+    The axes must have their final place and limits.
+    """
+    places = [axes.transData.transform((x, y)) for _, x, y in points]
+    ends = {0, len(points) - 1}
+    named: list[int] = []
+    for n in sorted(range(len(points)), key=lambda n: (n not in ends, points[n][0] != LENGTH)):
+        near = [np.hypot(*(places[n] - places[other])) for other in named]
+        if min(near, default=np.inf) * 72 / figure_of(axes).dpi < _ROOM:
+            continue
+        named.append(n)
+        cutoff, x, y = points[n]
         axes.annotate(
             f"k = {cutoff}" if n == 0 else f"{cutoff}",
             (x, y),

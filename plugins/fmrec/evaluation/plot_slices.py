@@ -13,8 +13,12 @@ _ROW = 0.235
 
 
 def limits(rows: Rows) -> tuple[float, float]:
-    """Ends of an axis that holds every figure of the rows with a little room."""
-    known = [value for row in rows for value in _figures(row).values() if value is not None]
+    """Ends of an axis that holds the figures of all rows with a little room.
+
+    Those of small slices, which lie anywhere, count only where there are no others.
+    """
+    sure = [row for row in rows if not row["small"]] or rows
+    known = [value for row in sure for value in _figures(row).values() if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     room = 0.06 * (high - low) or 0.05
     return low - room, high + room
@@ -27,7 +31,7 @@ def slices(
 
     `names` tells the keys of the predictors in the places "model", "reference" and "champion" of a
     row; `span` are the ends of the axis; `unit` is "events" or "users", of which each line says
-    how many. Small slices have a hollow dot.
+    how many. Small slices have a hollow dot; an arrow is a figure that lies beyond the axis.
     """
     if not rows:
         return ""
@@ -40,7 +44,7 @@ def slices(
             if known:
                 axes.plot([min(known), max(known)], [y, y], color=GRID, linewidth=2.5)
         for place in reversed(list(names)):
-            _mark(axes, rows, places, place, look(names[place]))
+            _mark(axes, rows, places, place, look(names[place]), span)
         axes.set_xlim(*span)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_yticks(places, [short(row["slice"]) for row in rows])
@@ -55,19 +59,30 @@ def slices(
     return svg(draw, f"{title} by {by}, slice by slice", 0.42 + _ROW * len(rows))
 
 
-def _mark(axes: Axes, rows: Rows, places: Iterable[int], place: str, style: Look) -> None:
-    main = place == "model"
-    marks = [(row[place], y, row["small"]) for y, row in zip(places, rows, strict=True)]
-    for small in (False, True):
-        shown = [(x, y) for x, y, is_small in marks if x is not None and is_small == small]
+def _mark(
+    axes: Axes,
+    rows: Rows,
+    places: Iterable[int],
+    place: str,
+    style: Look,
+    span: tuple[float, float],
+) -> None:
+    low, high = span
+    marks: dict[tuple[str, bool], list[tuple[float, int]]] = {}
+    for y, row in zip(places, rows, strict=True):
+        if (value := _figures(row)[place]) is not None:
+            marker = "<" if value < low else ">" if value > high else style.marker
+            marks.setdefault((marker, row["small"]), []).append((min(max(value, low), high), y))
+    for (marker, small), shown in marks.items():
         axes.plot(
             [x for x, _ in shown],
             [y for _, y in shown],
             color=style.colour,
-            marker=style.marker,
-            markersize=6 if main else 4.5,
+            marker=marker,
+            markersize=6 if place == "model" else 4.5,
             markerfacecolor=CARD if small else style.colour,
             linewidth=0,
+            clip_on=False,
         )
 
 

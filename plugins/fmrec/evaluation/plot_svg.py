@@ -126,11 +126,10 @@ def figure_of(axes: Axes) -> Figure:
 def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
     """Name each point (x, y, text, colour) beside it, where it covers no point and no other name.
 
-    The limits of the axes must be final. Where all places near a point are taken, the name stands
-    further off, joined to its point by a line.
+    The axes must have their final place and limits. Where all places near a point are taken, the
+    name stands further off, joined to its point by a line.
     """
     figure = figure_of(axes)
-    figure.draw_without_rendering()
     at = axes.transData.transform([(x, y) for x, y, _, _ in points])
     scale = figure.dpi / 72
     taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in at]

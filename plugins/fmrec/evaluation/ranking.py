@@ -43,20 +43,6 @@ _BLOCK = 1 << 13
 
 
 @dataclass(frozen=True, eq=False)
-class Ranked:
-    """A list of items for each judged user, best first.
-
-    `users`, shape (m,), are those of `judged_users`, ascending; `items`, shape (m, 10), ends in -1
-    where a user has fewer items left. `seen` (columns user_id, item_id) is what was kept out of
-    the lists: the events of the training and of the validation part.
-    """
-
-    users: Ids
-    items: Ids
-    seen: pd.DataFrame
-
-
-@dataclass(frozen=True, eq=False)
 class Hits:
     """Where the lists of m users are right.
 
@@ -269,46 +255,6 @@ class _Pairs:
             found = self._keys[np.minimum(at, self._keys.size - 1)] == wanted
             marks[rows] = found & (item >= 0)
         return marks
-
-
-def check(ranked: Ranked, train: pd.DataFrame, test: pd.DataFrame) -> None:
-    """Raise EvaluationError unless the lists follow the protocol."""
-    expected = judged_users(train, test)
-    if not np.array_equal(ranked.users, expected):
-        raise EvaluationError(
-            f"lists of {ranked.users.size} users, {expected.size} are to be judged: rank for "
-            "judged_users(train, test)"
-        )
-    if ranked.items.shape != (expected.size, LENGTH):
-        raise EvaluationError(
-            f"lists of shape {ranked.items.shape} for {expected.size} users: each has {LENGTH}"
-        )
-    filled = ranked.items != NO_ITEM
-    _refuse(filled & ~np.isin(ranked.items, train["item_id"].to_numpy()), ranked, "not trained on")
-    catalogue = np.unique(ranked.items[filled])
-    row = np.arange(expected.size)[:, None]
-    user = Places(expected).of(ranked.seen["user_id"].to_numpy(np.int64)).astype(np.int64)
-    item = Places(catalogue).of(ranked.seen["item_id"].to_numpy(np.int64))
-    seen = (user * catalogue.size + item)[(user >= 0) & (item >= 0)]
-    listed = Places(catalogue).of(ranked.items.ravel()).reshape(ranked.items.shape)
-    keys = row * catalogue.size + listed
-    _refuse(filled & np.isin(keys, seen), ranked, "seen before")
-    ordered = np.sort(ranked.items, axis=1)
-    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NO_ITEM)
-    if twice.any():
-        at = np.argwhere(twice)[0]
-        raise EvaluationError(
-            f"the list of user {expected[at[0]]} holds item {ordered[at[0], at[1]]} twice"
-        )
-
-
-def _refuse(wrong: NDArray[np.bool_], ranked: Ranked, why: str) -> None:
-    if wrong.any():
-        row, place = np.argwhere(wrong)[0]
-        raise EvaluationError(
-            f"the list of user {ranked.users[row]} holds item {ranked.items[row, place]}, which "
-            f"was {why} ({np.count_nonzero(wrong)} such places): rank trained, unseen items"
-        )
 
 
 def _relevant(test: pd.DataFrame) -> pd.DataFrame:

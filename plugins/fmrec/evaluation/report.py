@@ -113,7 +113,7 @@ def build(
         "slices": []
         if people is None or films is None
         else breakdown.by_slice(judged, train, test, people, films),
-        "changes": None if films is None else breakdown.since_champion(judged, films),
+        "changes": None if films is None else breakdown.since_champion(lists, answers, films),
         "learning_curve": [
             {"channel": p.channel, "metric": p.metric, "epoch": p.epoch, "value": p.value}
             for p in learning_curve

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fmrec.evaluation.wording import BASELINES, COUNTS, PEERS, SCORES
+from fmrec.evaluation.wording import BASELINES, COUNTS, METRICS, PEERS, SCORES
 
 WIDTH = 88
 
-_LABEL, _CELL = 18, 15
+_LABEL, _FIGURE = 18, 9
 _SCORES = tuple(SCORES)
 # What fits a line; the page has them all.
 _LISTS = ("ndcg@10", "precision@10", "recall@10", "map@10", "coverage@10")
@@ -95,12 +95,15 @@ def _figures(report: Mapping[str, Any], title: str, shown: Sequence[str]) -> lis
     ]
     if not names:
         return []
-    width = min(_CELL, (WIDTH - _LABEL) // len(names))
-    lines = [f"{title:<{_LABEL}}" + "".join(f"{name:>{width}}" for name in names)]
-    for label, cells in rows:
-        figures = "".join(f"{_number(cell):>{width}}" for cell in cells)
-        lines.append(f"{label:<{_LABEL}}{figures}")
+    heads = [METRICS[name][0] for name in names]
+    widths = [max(len(head), _FIGURE) + 2 for head in heads]
+    lines = [f"{title:<{_LABEL}}" + _aligned(heads, widths)]
+    lines += [f"{label:<{_LABEL}}" + _aligned(map(_number, cells), widths) for label, cells in rows]
     return [*lines, ""]
+
+
+def _aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
+    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def _number(value: float | None) -> str:

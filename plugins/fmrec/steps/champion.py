@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fmrec.errors import FmrecError
 from fmrec.evaluation.champion import Answers, Champion, enough
 from fmrec.events.design import Design
+from fmrec.events.places import Places
 from fmrec.fm.model import Model
 from fmrec.layout import Run
 from fmrec.release import champions
@@ -91,11 +92,14 @@ def _asked(
 
 def _among(test: pd.DataFrame, train: pd.DataFrame) -> NDArray[np.bool_]:
     """Which test events have a user and film that the training events have together: (n,)."""
-    pair = ["user_id", "item_id"]
-    found: NDArray[np.bool_] = pd.MultiIndex.from_frame(test[pair]).isin(
-        pd.MultiIndex.from_frame(train[pair])
-    )
-    return found
+    users, items = (np.unique(test[name].to_numpy()) for name in ("user_id", "item_id"))
+
+    def pairs(events: pd.DataFrame) -> NDArray[np.int64]:
+        user = Places(users).of(events["user_id"].to_numpy()).astype(np.int64)
+        item = Places(items).of(events["item_id"].to_numpy())
+        return np.where((user >= 0) & (item >= 0), user * items.size + item, -1)
+
+    return np.isin(pairs(test), pairs(train))
 
 
 def _scores(model: Model, design: Design, rated: Mapping[str, pd.DataFrame]) -> NDArray[np.float64]:

@@ -168,7 +168,7 @@ def _lists(
     others = {}
     if settings.peers != "none":
         # What they rest on takes time to import and is seldom wanted.
-        from fmrec.evaluation import peers
+        from fmrec.evaluation import peers  # noqa: PLC0415
 
         for name in peers.NAMES if settings.peers == "all" else [settings.peers]:
             log.info("Fitting the peer %s", name)
