@@ -1,7 +1,7 @@
 """Choose and measure the settings of the report's peers on MovieLens 100K.
 
-    python tools/peer_hyperparameters.py --choose [--trials N]     writes var/peer-choice.json
-    python tools/peer_hyperparameters.py --measure                 writes docs/benchmarks/peers.md
+    python tools/peer_hyperparameters.py --choose [NAME ...]   writes var/peer-choice.json
+    python tools/peer_hyperparameters.py --measure             writes docs/benchmarks/peers.md
 
 The choice sees training files alone. What it found is to be set in fmrec/evaluation/peers.py by
 hand; then `--measure` scores the test files. FMREC_DATA_DIR names the folder of ml-100k.zip.
@@ -16,7 +16,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -58,11 +58,11 @@ GRID: Mapping[str, tuple[type, Mapping[str, Sequence[Any]]]] = {
     "implicit_als": (
         peers.ImplicitAls,
         {
-            "grades": (LIKES, GRADED, SOFT, STEEP),
-            "factors": (48, 64, 96, 128),
-            "regularisation": (20.0, 30.0, 40.0, 60.0, 80.0),
-            "confidence": (2.0, 4.0, 6.0, 8.0, 12.0),
-            "sweeps": (10, 15, 25),
+            "grades": (GRADED, SOFT, STEEP),
+            "factors": (64, 96, 128),
+            "regularisation": (30.0, 40.0, 60.0, 80.0),
+            "confidence": (6.0, 8.0, 12.0, 16.0),
+            "sweeps": (15, 25),
         },
     ),
     "ease": (
@@ -127,32 +127,30 @@ class Split:
         return float(ranking.per_user(ranking.hits(users, lists, self.held))[METRIC].mean())
 
 
-def choose(trials: int, seed: int) -> None:
-    """Search; write the choice and all that was tried, best first."""
-    begun = time.perf_counter()
+def choose(names: Sequence[str], trials: int, seed: int) -> None:
+    """Search for each named peer; write the choice and all that was tried, best first."""
     first, more = _inner_splits((0, 1)), _inner_splits((2, 3, 4))
-    found: dict[str, Any] = {}
-    for name, (kind, grid) in GRID.items():
-        tried = []
+    for name in names:
+        begun = time.perf_counter()
+        kind, grid = GRID[name]
+        tried: list[dict[str, Any]] = []
         for settings in _drawn(np.random.default_rng(seed), grid, trials):
             values = [split.of_peer(kind(**settings), 1) for split in first]
             verdict = float(np.mean(values))
             tried.append({"settings": settings, "values": values, "verdict": verdict})
             print(f"{name} {len(tried)}: {verdict:.4f} {settings}", flush=True)
-        tried.sort(key=lambda each: -each["verdict"])
+        tried.sort(key=lambda each: -float(each["verdict"]))
         for trial in tried[:FINALISTS]:
             values = [split.of_peer(kind(**trial["settings"]), 2) for split in more]
-            trial["more"] = values
             trial["final"] = float(np.mean([*trial["values"], *values]))
             print(f"{name} finalist: {trial['final']:.4f} {trial['settings']}", flush=True)
-        tried[:FINALISTS] = sorted(tried[:FINALISTS], key=lambda each: -each["final"])
-        found[name] = tried
-        print(f"{name}: chosen {tried[0]}", flush=True)
-    seconds = time.perf_counter() - begun
-    CHOICE.parent.mkdir(exist_ok=True)
-    body = {"trials": trials, "seed": seed, "seconds": seconds, "tried": found}
-    CHOICE.write_text(json.dumps(body, indent=1))
-    print(f"Chosen in {seconds:.0f} s")
+        tried[:FINALISTS] = sorted(tried[:FINALISTS], key=lambda each: -float(each["final"]))
+        seconds = time.perf_counter() - begun
+        CHOICE.parent.mkdir(exist_ok=True)
+        body = json.loads(CHOICE.read_text()) if CHOICE.is_file() else {}
+        body[name] = {"trials": trials, "seed": seed, "seconds": seconds, "tried": tried}
+        CHOICE.write_text(json.dumps(body, indent=1))
+        print(f"{name}: chosen in {seconds:.0f} s: {tried[0]}", flush=True)
 
 
 def _inner_splits(draws: Sequence[int]) -> list[Split]:
@@ -247,17 +245,17 @@ def _spread(seconds: Sequence[float]) -> str:
 def _choice() -> list[str]:
     if not CHOICE.is_file():
         return []
-    found = json.loads(CHOICE.read_text())
-    command = (
-        f"python tools/peer_hyperparameters.py --choose --trials {found['trials']} "
-        f"--seed {found['seed']}"
-    )
-    lines = ["", "## How the settings were chosen", "", f"`{command}`, {found['seconds']:.0f} s."]
-    lines += ["", *METHOD.format(finalists=FINALISTS).splitlines()]
-    for name, tried in found["tried"].items():
-        chosen = json.dumps(asdict(peers.CHOSEN[name]))  # type: ignore[call-overload]
-        lines += ["", f"### {TITLES[name]}", "", f"In the package: `{chosen}`.", ""]
-        lines += [f"The best {SHOWN} of {len(tried)} settings tried.", ""]
+    lines = ["", "## How the settings were chosen", ""]
+    lines += METHOD.format(finalists=FINALISTS).splitlines()
+    for name, found in json.loads(CHOICE.read_text()).items():
+        command = (
+            f"python tools/peer_hyperparameters.py --choose {name} --trials {found['trials']} "
+            f"--seed {found['seed']}"
+        )
+        tried = found["tried"]
+        lines += ["", f"### {TITLES[name]}", "", f"`{command}`, {found['seconds']:.0f} s."]
+        lines += [f"In the package: `{peers.CHOSEN[name]}`.", ""]
+        lines += [f"The best {SHOWN} of {len(tried)} settings tried:", ""]
         heads = [*tried[0]["settings"], "u1 and ua, draws 0, 1", "with draws 2 to 4"]
         lines += [f"| {' | '.join(heads)} |", f"|{'--:|' * len(heads)}"]
         for trial in tried[:SHOWN]:
@@ -276,13 +274,13 @@ def main() -> None:
     """Choose or measure."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--choose", action="store_true")
+    what.add_argument("--choose", nargs="*", choices=peers.NAMES, metavar="NAME")
     what.add_argument("--measure", action="store_true")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1998)
     arguments = parser.parse_args()
-    if arguments.choose:
-        choose(arguments.trials, arguments.seed)
+    if arguments.choose is not None:
+        choose(arguments.choose or peers.NAMES, arguments.trials, arguments.seed)
     else:
         measure()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -194,6 +195,18 @@ def test_another_seed_starts_elsewhere_and_the_same_one_repeats() -> None:
     )
     np.testing.assert_array_equal(one, again)
     assert not np.allclose(one, other)
+
+
+def test_where_its_library_cannot_be_loaded_the_peer_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "implicit.cpu.als", None)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"peer implicit_als cannot be loaded \(.*implicit\.cpu\.als.*\): on Linux the "
+        r"library implicit needs the system's libgomp \(apt-get install libgomp1\); or set peers to",
+    ):
+        ImplicitAls(PLAIN, 2, 1.0, 1.0, 1).fit(grades_of(5, 4), 1)
 
 
 # Lists

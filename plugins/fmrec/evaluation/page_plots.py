@@ -150,7 +150,8 @@ class Plots:
         return _plot(
             "Precision and recall at k",
             "How much of the first k films is relevant, and how much of what is relevant they "
-            "hold. A curve above and to the right of another is better at every length.",
+            "hold; the numbers are k. A curve above and to the right of another is better at "
+            "every length.",
             plot_lists.precision_recall(curves, cutoffs, names),
             ["precision / recall at", *map(str, cutoffs)],
             [

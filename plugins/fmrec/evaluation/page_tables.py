@@ -140,7 +140,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
 
 
 def _losses(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for metric in dict.fromkeys(row["metric"] for row in rows):
+    for metric in (name for name in METRICS if any(row["metric"] == name for row in rows)):
         judged = [row for row in rows if row["metric"] == metric and row.get("low") is not None]
         if not judged:
             continue

@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from implicit.cpu.als import AlternatingLeastSquares  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import lapack
@@ -109,9 +108,12 @@ class ImplicitAls:
     sweeps: int
 
     def fit(self, given: sparse.csr_matrix, seed: int) -> Scorer:
-        """Fit with one thread, so that a busy machine has nobody wait for another."""
+        """Fit with one thread, so that on a busy machine none waits for another.
+
+        Raises ConfigurationError where the library cannot be loaded.
+        """
         with threadpool_limits(1, user_api="blas"):
-            model = AlternatingLeastSquares(
+            model = _als_of_the_library()(
                 factors=self.factors,
                 regularization=self.regularisation,
                 alpha=self.confidence,
@@ -214,6 +216,21 @@ def lists_of(
         row, place, _, rank = _greatest(scores, n)
         ranked[start + row, rank] = items[place]
     return ranked
+
+
+def _als_of_the_library() -> Any:
+    """The class, imported late: the other peers do without it and its system library."""
+    try:
+        from implicit.cpu.als import (  # type: ignore[import-untyped] # noqa: PLC0415
+            AlternatingLeastSquares,
+        )
+    except ImportError as error:
+        raise ConfigurationError(
+            f"peer implicit_als cannot be loaded ({error}): on Linux the library implicit needs "
+            "the system's libgomp (apt-get install libgomp1); or set peers to item_knn, ease or "
+            "none"
+        ) from error
+    return AlternatingLeastSquares
 
 
 def _rows(width: int) -> int:

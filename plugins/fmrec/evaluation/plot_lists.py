@@ -146,7 +146,7 @@ def _name_lengths(axes: Axes, points: Sequence[tuple[int, float, float]]) -> Non
         named.append(n)
         cutoff, x, y = points[n]
         axes.annotate(
-            f"k = {cutoff}" if n == 0 else f"{cutoff}",
+            f"{cutoff}",
             (x, y),
             # The name of the curve begins to the right of the last point.
             (4, 4) if n + 1 < len(points) else (-3, 6),

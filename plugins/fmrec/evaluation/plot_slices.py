@@ -54,7 +54,7 @@ def slices(
         axes.set_xlabel(title)
         for y, row in zip(places, rows, strict=True):
             at = ("axes fraction", "data")
-            axes.annotate(f"{row[unit]:,}", (1.02, y), xycoords=at, va="center", fontsize=8)
+            axes.annotate(f"{row[unit]:,}", (1.05, y), xycoords=at, va="center", fontsize=8)
 
     return svg(draw, f"{title} by {by}, slice by slice", 0.42 + _ROW * len(rows))
 

@@ -119,8 +119,9 @@ def forest(rows: Rows, title: str, *, better: str) -> str:
 
     def draw(axes: Axes) -> None:
         reach = _reach(rows)
-        axes.axvline(0, color=INK, ls="--", linewidth=1)
         for y, row in zip(range(len(rows) - 1, -1, -1), rows, strict=True):
+            # No line through the figures above the bar.
+            axes.plot([0, 0], [y - 0.4, y + 0.17], color=INK, ls="--", linewidth=1.2)
             _forest_row(axes, y, row, reach)
         axes.set_xlim(-reach, reach)
         axes.set_ylim(-0.45, len(rows) + 0.3)
