@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from moto import mock_aws
 
-from fmrec.errors import ConflictError
 from fmrec.evaluation import page
 from fmrec.layout import Run
 from fmrec.release import champions
+from fmrec.steps.release import release
 from steps_world import NOW, World
 
 EARLIER = "1997-12-20"
@@ -211,15 +211,23 @@ def test_repeating_a_promoted_run_gives_the_same_report_and_no_second_entry(
     assert history(world) == entries
 
 
-def test_a_champion_made_meanwhile_stops_the_release(world: World, tmp_path: Path) -> None:
+def test_a_champion_made_meanwhile_is_not_replaced_and_the_run_does_not_fail(
+    world: World, tmp_path: Path
+) -> None:
+    """As in a backfill of two days at once: both are compared with no champion."""
     judged(world, tmp_path / "a", "a", epochs=20)
-    report = world.xcom["report"] | {"compared_with": "somebody-else"}
-    report["gate"] = report["gate"] | {"decision": "promote"}
-    world.xcom["report"] = report
-    if history(world):
-        pytest.skip("already the champion")
-    with pytest.raises(ConflictError, match="evaluate"):
-        world.release()
+    before = history(world)
+    late = world.xcom["report"] | {"compared_with": None}
+    late["gate"] = late["gate"] | {"decision": "promote"}
+    if not before:
+        crown(world)
+    other = World(world.s3, world.deployment.cache_dir).prepare("b", as_of="1998-02-01")
+    other.xcom |= {"report": late, "published": world.xcom["published"]}
+    told = release(other.xcom["run"], late, other.xcom["published"], world.s3, NOW)
+    assert told["decision"] == "promote"
+    assert told["promoted"] is False
+    assert "run evaluate again" in told["why"]
+    assert len(history(world)) == 1
 
 
 def test_lanes_do_not_meet(world: World, tmp_path: Path) -> None:

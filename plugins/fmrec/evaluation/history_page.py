@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -209,7 +209,7 @@ def _ageing(found: Ageing) -> Mapping[str, Any]:
         "lane": found.lane,
         "metric": METRICS[found.metric][0],
         "advice": found.advice,
-        "explained": explained(found),
+        "explained": [_with_code(sentence) for sentence in explained(found)],
         "rows": [
             {
                 "age": f"{row.age} day" if row.age == 1 else f"{row.age} days",
@@ -226,6 +226,15 @@ def _ageing(found: Ageing) -> Mapping[str, Any]:
             for row in found.rows
         ],
     }
+
+
+def _with_code(sentence: str) -> Markup:
+    """The sentence with what stands in backticks as code."""
+    parts = [escape(part) for part in sentence.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
+    )
 
 
 def _trusted(drawing: str) -> Markup:

@@ -16,6 +16,10 @@ SCHEMA = 1
 PROMOTION, ROLLBACK = "promotion", "rollback"
 
 
+class OvertakenError(ConflictError):
+    """Another model became the champion after the report of this one was made."""
+
+
 @dataclass(frozen=True)
 class Champion:
     """An entry of the history: since `at`, `run` is the champion of `lane`, in place of `replaces`.
@@ -148,7 +152,7 @@ def promote(
     was promoted already keeps its entry, whatever came after it, and nothing is written. `as_of`
     and `at`, the time now, are aware.
 
-    Raises ConflictError when the current champion describes a later moment than `as_of`, or is
+    Raises OvertakenError when the current champion describes a later moment than `as_of`, or is
     another one than the run was compared with; also when that one was promoted at the same time,
     for each number of the history is written once. DataError and StoreError as `history`.
     """
@@ -183,16 +187,16 @@ def promote(
 def _check(
     champion: Champion | None, lane: str, run: str, as_of: datetime, compared_with: str | None
 ) -> None:
-    """Raise ConflictError unless the run may follow the champion."""
+    """Raise OvertakenError unless the run may follow the champion."""
     if champion is not None and champion.as_of > as_of:
-        raise ConflictError(
+        raise OvertakenError(
             f"{run} does not become the champion of {lane}: it describes {as_of.isoformat()}, and "
             f"the champion {champion.run} the later moment {champion.as_of.isoformat()}. Nothing "
             "was changed; run evaluate again, and the report says so."
         )
     found = champion.run if champion else None
     if found != compared_with:
-        raise ConflictError(
+        raise OvertakenError(
             f"{run} does not become the champion of {lane}: its report compares it with "
             f"{compared_with or 'no champion'}, and {found or 'no champion'} is in place now. "
             "Nothing was changed; run evaluate again (clear that task), which compares it with "

@@ -20,23 +20,31 @@ log = logging.getLogger(__name__)
 def release(run: Xcom, report: Xcom, published: Xcom, s3: S3Client, now: datetime) -> Xcom:
     """Act on the decision of the gate; `report` and `published` are what those tasks returned.
 
-    Only `promote` changes anything. Raises ConflictError when another model has become the champion
-    since the report was made.
+    Only `promote` changes anything, and only while the champion is the one that the report compares
+    with. Where runs overlap, as in a backfill, another may have taken its place: then nothing is
+    changed, which is no failure of the run, and `why` says so.
     """
     this = Run.from_xcom(run)
-    decision = report["gate"]["decision"]
-    log.info("%s", report["gate"]["headline"])
+    decision, why = report["gate"]["decision"], report["gate"]["headline"]
+    log.info("%s", why)
+    promoted = False
     if decision == "promote":
-        champions.promote(
-            Store(s3, this.layout.bucket),
-            this.layout,
-            this.lane,
-            run=this.layout.run,
-            as_of=this.as_of,
-            manifest=published["files"]["manifest.json"],
-            decision=report["gate"],
-            compared_with=report["compared_with"],
-            at=now,
-        )
-        log.info("%s is the champion of %s", this.layout.run, this.lane)
-    return {"lane": this.lane, "decision": decision}
+        try:
+            champions.promote(
+                Store(s3, this.layout.bucket),
+                this.layout,
+                this.lane,
+                run=this.layout.run,
+                as_of=this.as_of,
+                manifest=published["files"]["manifest.json"],
+                decision=report["gate"],
+                compared_with=report["compared_with"],
+                at=now,
+            )
+        except champions.OvertakenError as error:
+            why = str(error)
+            log.warning("%s", why)
+        else:
+            promoted = True
+            log.info("%s is the champion of %s", this.layout.run, this.lane)
+    return {"lane": this.lane, "decision": decision, "promoted": promoted, "why": why}
