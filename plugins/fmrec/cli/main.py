@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     down.set_defaults(command=_down)
     _add_landing(commands)
     _add_explain(commands)
+    _add_history(commands)
     airflow = commands.add_parser(
         "airflow",
         help="Airflow's own command line, on what `up` started",
@@ -104,6 +105,30 @@ def _add_explain(commands: Any) -> None:
         "--top", type=_count, default=10, metavar="N", help="how many terms to show; default: 10"
     )
     explain.set_defaults(command=_explain)
+
+
+def _add_history(commands: Any) -> None:
+    history = commands.add_parser(
+        "history",
+        help="all runs in one table and one page; how often to retrain",
+        description="Show all published runs, lane by lane, and write them as a page." + _WHERE,
+    )
+    history.add_argument(
+        "--lane", metavar="LANE", help="only this lane, such as rating-ml-100k-time"
+    )
+    history.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="where to put the page; default: reports/history.html in the state folder",
+    )
+    history.add_argument(
+        "--advise",
+        action="store_true",
+        help="judge models of 1, 7, 14 and 28 days by the same ratings, and say how often to "
+        "retrain; needs the runs of a backfill",
+    )
+    history.set_defaults(command=_history)
 
 
 def _add_landing(commands: Any) -> None:
@@ -234,4 +259,11 @@ def _explain(given: argparse.Namespace) -> int:
     from fmrec.cli import explain
 
     explain.show(given.run, given.user, given.item, given.top)
+    return 0
+
+
+def _history(given: argparse.Namespace) -> int:
+    from fmrec.cli import history
+
+    history.show(given.lane, given.page, given.advise)
     return 0
