@@ -32,6 +32,7 @@ bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/ (LIB
 	$(BIN)/python tools/bench_fm.py $(if $(LIBFM),--libfm "$(LIBFM)") $(if $(MYFM),--myfm)
 	$(BIN)/python tools/bench_fm.py --guard
 	$(BIN)/python tools/bench_local_aws.py
+	$(BIN)/python tools/bench_topn.py
 
 docs: .venv/runtime  ## write the generated pages of docs/
 	$(BIN)/python tools/write_docs.py

@@ -166,9 +166,17 @@ class Ease:
 
 
 CHOSEN: dict[str, Peer] = {
-    "item_knn": ItemKnn((0, 0, 0.1, 0.4, 0.8, 1), 200, 10.0, 0.65),
-    "implicit_als": ImplicitAls((0, 0.2, 0.3, 0.5, 0.8, 1), 64, 40.0, 8.0, 15),
-    "ease": Ease((0, 0.2, 0.3, 0.5, 0.8, 1), 300.0),
+    "item_knn": ItemKnn(
+        grades=(0, 0.1, 0.2, 0.5, 0.9, 1), neighbours=100, shrinkage=10.0, asymmetry=0.8
+    ),
+    "implicit_als": ImplicitAls(
+        grades=(0, 0, 0.1, 0.4, 0.8, 1),
+        factors=64,
+        regularisation=40.0,
+        confidence=8.0,
+        sweeps=15,
+    ),
+    "ease": Ease(grades=(0, 0.2, 0.3, 0.5, 0.8, 1), regularisation=300.0),
 }
 NAMES = tuple(CHOSEN)
 
