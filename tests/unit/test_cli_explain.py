@@ -68,7 +68,14 @@ class Shop:
         transform = job | {"output": f"s3://fmrec/out/{run_id}/"}
         pages = SimpleNamespace(paginate=lambda **_: iter([{"events": []}]))
         logs: Any = SimpleNamespace(get_paginator=lambda _: pages)
-        report = evaluate(s3=self.s3, logs=logs, training=training, transform=transform, **x)
+        report = evaluate(
+            s3=self.s3,
+            logs=logs,
+            region="us-east-1",
+            training=training,
+            transform=transform,
+            **x,
+        )
         publish(x["run"], report, self.s3)
         return x | {"model": model, "run": Run.from_xcom(x["run"])}
 

@@ -149,7 +149,8 @@ def aged() -> Ageing:
         lane=LANE, metric="rmse", better="less", told={"split": "time", "test_fraction": 0.05},
         runs=60, rows=[row(1, 0, None, None), row(7, 0.008, 0.004, 0.012)], days=31,
         first=date(1998, 3, 10), last=date(1998, 4, 12), ratings=12_345, users=210,
-        over="all ratings", rerated=3, advice="Retrain <every> day.", notes=["A note: `fmrec <x>`."],
+        over="all ratings", rerated=3, advice="Retrain <every> day.",
+        notes=["A note: `fmrec <x>`."],
     )  # fmt: skip
 
 
@@ -157,7 +158,8 @@ def test_what_the_ages_are_judged_by_is_told() -> None:
     text = "\n".join(explained(aged()))
     for said in ("12,345 ratings of 210 users on 31 days, 1998-03-10 to 1998-04-12",
                  "The 60 runs were told split=time, test_fraction=0.05",
-                 "3 ratings were left out", "RMSE over all ratings", "A note: `fmrec <x>`."):  # fmt: skip
+                 "3 ratings were left out", "RMSE over all ratings",
+                 "A note: `fmrec <x>`."):  # fmt: skip
         assert said in text
 
 

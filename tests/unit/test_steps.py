@@ -17,7 +17,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from fmrec.errors import ConflictError, DataError, EvaluationError, StoreError
+from fmrec.errors import ConfigurationError, ConflictError, DataError, EvaluationError, StoreError
+from fmrec.evaluation import ranking
 from fmrec.events.encoders import PRESETS
 from fmrec.fm.features import load
 from fmrec.layout import Run
@@ -28,6 +29,7 @@ from fmrec.steps.plan import plan
 from fmrec.steps.publish import publish
 from fmrec.steps.recordio import recordio
 from fmrec.steps.xcom import design_of
+from sample_reports import assert_valid
 from steps_world import AS_OF, World, sums
 
 
@@ -254,3 +256,56 @@ def test_a_half_published_report_has_no_manifest(world: World, tmp_path: Path, w
     assert not world.store.exists(manifest)
     assert publish(run, report, world.s3)["files"] == done["files"]
     assert json.loads(world.store.get(manifest)) == world.json("manifest.json")
+
+
+def test_only_the_films_that_are_wanted_are_recommended(world: World, tmp_path: Path) -> None:
+    items = world.prepare(only="year>=1996").xcom["tables"]["keys"]["items"]
+    world.train_and_score(tmp_path).evaluate()
+    years = world.store.get_table(items).to_pandas().set_index("item_id")["release_year"]
+    report = world.json("report.json")
+    listed = [row["item_id"] for row in report["recommendations"]["items"]]
+    assert len(listed) == 10
+    assert (years[listed] >= 1996).all()
+    assert_valid(report)
+
+
+def test_a_wish_that_no_film_meets_is_told(world: World, tmp_path: Path) -> None:
+    world.prepare(only="year>2500").train_and_score(tmp_path).evaluate()
+    report = world.json("report.json")
+    assert report["recommendations"]["items"] == []
+    assert any("No film meets only=year>2500" in note for note in report["notes"])
+
+
+def test_a_wish_that_cannot_be_read_stops_before_any_work(world: World) -> None:
+    with pytest.raises(ConfigurationError, match="parameter only: at character 1 stands 'yeer'"):
+        plan("r", AS_OF, {"only": "yeer>1990"}, world.deployment)
+
+
+def test_without_anybody_to_judge_lists_by_a_rating_model_has_none_and_a_ranking_fails(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when nobody in the test part likes anything."""
+
+    def nobody(*_: Any) -> Any:
+        raise EvaluationError("there is no list to judge")
+
+    world.prepare().train_and_score(tmp_path)
+    monkeypatch.setattr(ranking, "judged_users", nobody)
+    world.evaluate()
+    report = world.json("report.json")
+    assert report["lists"] is None
+    assert "popularity" not in report["baselines"]
+    assert any("no list to judge" in note for note in report["notes"])
+    assert_valid(report)
+    world.xcom["run"]["settings"]["use"] = "ranking"
+    with pytest.raises(EvaluationError, match="no list to judge"):
+        world.evaluate()
+
+
+def test_peers_stand_beside_the_model(world: World, tmp_path: Path) -> None:
+    world.prepare(split="u1", peers="all").train_and_score(tmp_path).evaluate()
+    report = world.json("report.json")
+    assert set(report["peers"]) == {"item_knn", "implicit_als", "ease"}
+    against = {row["against"] for row in report["comparisons"] if row["use"] == "ranking"}
+    assert set(report["peers"]) < against
+    assert_valid(report)

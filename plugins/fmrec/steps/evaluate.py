@@ -62,6 +62,9 @@ def evaluate(
     people, items = (store.get_table(tables["keys"][what]) for what in ("users", "items"))
     seen = seen_in(rated, "train", "validation")
     lists, notes = _lists(this.settings, model, rated, seen)
+    allowed = _allowed(this.settings, model, items)
+    if allowed is not None and not allowed.any():
+        notes.append(f"No film meets only={this.settings.only}, so nothing is recommended.")
     refused = tables["refused_by_check"]
     jobs = [
         {"kind": "training", **without(training, "artifact", "metrics")},
@@ -88,9 +91,7 @@ def evaluate(
         notes=notes,
         data_notes=tables["notes"],
         refused_by_check=refused,
-        recommendations=model.recommendations(
-            rated, items.to_pandas(), _allowed(this.settings, model, items)
-        ),
+        recommendations=model.recommendations(rated, items.to_pandas(), allowed),
     )
     report = reports.decided(judged, gate.decide(judged, _policy(this.settings)))
     texts = {"report.json": reports.to_json(report), "report.html": page.render(report)}
