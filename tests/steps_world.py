@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fmrec import recordio as codec
@@ -74,7 +75,9 @@ class World:
         self.store.put(f"{own}/model.tar.gz", packed.getvalue(), replace=True)
         for each in channels["files"]["test"]:
             rows = codec.decode(self.store.get(each["key"])).features
-            lines = [json.dumps({"score": float(s)}) for s in trainer.model().score(rows)]
+            lines = [
+                json.dumps({"score": float(np.float32(s))}) for s in trainer.model().score(rows)
+            ]
             name = each["key"].rpartition("/")[2]
             self.store.put(f"{own}/out/{name}.out", "\n".join(lines).encode(), replace=True)
         self.xcom["training"] = {"name": "job", "status": "Completed", "seconds": 1,

@@ -180,7 +180,8 @@ def test_a_history_only_grows_and_never_goes_back_in_time(days, data) -> None:
         against, newest = reference(kept, run, as_of), before(kept, run)
         with_whom = data.draw(st.sampled_from([against.run if against else None, "nobody"]))
         written = dict(store.objects)
-        told = {"run": run, "as_of": as_of, "manifest": "m", "decision": None, "at": START}
+        told = {"run": run, "as_of": as_of, "manifest": "m", "artifact": "s3://b/a"}
+        told |= {"decision": None, "at": START + timedelta(days=10)}
         try:
             promote(store, LAYOUT, LANE, compared_with=with_whom, **told)
         except ConflictError:
@@ -212,9 +213,9 @@ def test_the_champion_in_place_is_the_reference_of_whatever_describes_no_earlier
     for number, day in enumerate([1, 4, 9]):
         entries.append(
             Champion(number + 1, "promotion", LANE, f"run {number}", START + timedelta(days=day),
-                     "m", None, START, entries[-1].run if entries else None)
+                     "m", "s3://b/a", None, START, entries[-1].run if entries else None)
         )  # fmt: skip
     target = entries[rolled_back_to]
-    back = Champion(4, "rollback", LANE, target.run, target.as_of, "m", None, START, "run 2")
+    back = Champion(4, "rollback", LANE, target.run, target.as_of, "m", "a", None, START, "run 2")
     for past in (entries, [*entries, back]):
         assert reference(past, "new", past[-1].as_of) == past[-1] == current(past)

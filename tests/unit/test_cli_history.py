@@ -91,7 +91,7 @@ class Past:
         made = events(told, {"keys": keys}, self.s3)
         run = Run.from_xcom(told)
         manifest = {
-            "run_id": run.run_id, "as_of": run.as_of.isoformat(),
+            "schema": 1, "run_id": run.run_id, "as_of": run.as_of.isoformat(),
             "source": {"scale": {"low": 1, "high": 5}},
             "parameters": told["settings"], "tables": keys, "events": made["parts"],
             "id_map": made["id_map"], "finished": f"2026-01-01T00:00:{len(name):02d}+00:00",
@@ -320,7 +320,7 @@ def test_the_runs_are_listed_and_the_page_is_written(past: Past, tmp_path: Path)
     past.put(bad, "report.json", b"not JSON")
     champions.promote(
         past.store, past.layout, LANE, run=runs[0].layout.run, as_of=runs[0].as_of, manifest="m",
-        decision=None, compared_with=None, at=datetime(2026, 1, 2, tzinfo=UTC),
+        artifact="s3://b/a", decision=None, compared_with=None, at=datetime(2026, 1, 2, tzinfo=UTC),
     )  # fmt: skip
     text = shown()
     lines = text.splitlines()

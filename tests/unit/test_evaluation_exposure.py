@@ -107,9 +107,9 @@ def test_what_cannot_be_measured_is_refused() -> None:
         exposure.exposure(lists([10])[0], TRAIN)
     with pytest.raises(EvaluationError, match=r"shape \(0,\): pass one for each item of a cat"):
         exposure.exposure(lists([], []), TRAIN[:0])
-    with pytest.raises(EvaluationError, match="item 0 of the catalogue has 5 ratings, there are 4"):
+    with pytest.raises(EvaluationError, match="item at place 0 has 5 ratings, and there are 4"):
         exposure.exposure(lists([10]), pd.concat([TRAIN, events((1, 10))]))
-    with pytest.raises(EvaluationError, match=r"item 1 of the catalogue has 0 ratings"):
+    with pytest.raises(EvaluationError, match=r"item at place 1 has 0 ratings"):
         exposure.novelty(counts(1, 1), counts(2, 0), 3)
     with pytest.raises(EvaluationError, match=r"counts of shapes \(2,\) and \(3,\)"):
         exposure.popularity(counts(1, 1), counts(1, 2, 3))

@@ -222,7 +222,7 @@ def test_without_a_champion_there_is_no_figure_of_it() -> None:
 
 
 def test_the_interval_is_that_of_a_mean_over_users() -> None:
-    # Each user has two events and a mean difference of its own: the textbook's standard error.
+    # Each user has two events and a mean difference of its own: the textbook's t interval.
     rng = np.random.default_rng(3)
     differences = rng.normal(0.3, 1, 40)
     noise = rng.normal(0, 5, 40)
@@ -231,8 +231,8 @@ def test_the_interval_is_that_of_a_mean_over_users() -> None:
     rows = scored(events((100, 1)), test, model=model, bias=np.zeros(80))
     (row,) = of(rows, "user activity").values()
     error = differences.std(ddof=1) / np.sqrt(40)
-    assert row["low"] == pytest.approx(differences.mean() - 1.959963985 * error)
-    assert row["high"] == pytest.approx(differences.mean() + 1.959963985 * error)
+    assert row["low"] == pytest.approx(differences.mean() - 2.022690920 * error)
+    assert row["high"] == pytest.approx(differences.mean() + 2.022690920 * error)
 
 
 def test_the_interval_of_a_root_is_that_of_the_bootstrap() -> None:

@@ -14,7 +14,15 @@ from moto import mock_aws
 from fmrec.errors import ConflictError, DataError, StoreError
 from fmrec.layout import Layout
 from fmrec.release import champions
-from fmrec.release.champions import Champion, before, current, history, promote, reference
+from fmrec.release.champions import (
+    Champion,
+    NotPromotedError,
+    before,
+    current,
+    history,
+    promote,
+    reference,
+)
 from fmrec.store import Store
 
 LAYOUT = Layout("bbb", "movies", "any")
@@ -47,6 +55,7 @@ def crown(store: Store, run: str, as_of: int, over: str | None, **more: Any) -> 
         "run": run,
         "as_of": day(as_of),
         "manifest": f"movies/reports/{run}/manifest.json",
+        "artifact": f"s3://bbb/{run}/model.tar.gz",
         "decision": {"decision": "promote"},
         "compared_with": over,
         "at": NOW,
@@ -66,6 +75,7 @@ def past(*entries: tuple[str, int] | tuple[str, int, str]) -> list[Champion]:
                 run=run,
                 as_of=day(as_of),
                 manifest="m",
+                artifact="s3://b/a",
                 decision=None,
                 at=NOW,
                 replaces=made[-1].run if made else None,
@@ -101,6 +111,7 @@ def test_promotions_are_numbered_objects_that_are_read_in_their_order(store: Sto
         "run": "b",
         "as_of": "1998-03-05T00:00:00+00:00",
         "manifest": "movies/reports/b/manifest.json",
+        "artifact": "s3://bbb/b/model.tar.gz",
         "decision": {"decision": "promote"},
         "at": "2026-03-01T13:00:00+00:00",
         "replaces": "a",
@@ -112,7 +123,8 @@ def test_lanes_do_not_know_of_each_other(store: Store) -> None:
     crown(store, "a", 5, None)
     other = promote(
         store, LAYOUT, "ranking-ml-100k-time",
-        run="b", as_of=day(1), manifest="m", decision=None, compared_with=None, at=NOW,
+        run="b", as_of=day(1), manifest="m", artifact="s3://b/a", decision=None,
+        compared_with=None, at=NOW,
     )  # fmt: skip
     assert other.sequence == 1
     assert runs(history(store, LAYOUT, LANE)) == ["a"]
@@ -266,6 +278,7 @@ def test_an_altered_entry_is_an_error(three: Store, client: Any) -> None:
         ({"kind": "coup"}, "kind is 'coup'"),
         ({"run": ""}, "run is ''"),
         ({"manifest": None}, "manifest is None"),
+        ({"artifact": ""}, "artifact is ''"),
         ({"as_of": "1998-03-05"}, "no time zone"),
         ({"at": "today"}, "Invalid isoformat"),
         ({"at": 7}, "TypeError"),
@@ -323,7 +336,7 @@ def test_a_rollback_takes_what_came_after_out_of_force() -> None:
 def test_a_champion_after_a_rollback_may_describe_an_earlier_moment(store: Store) -> None:
     crown(store, "a", 1, None)
     crown(store, "b", 5, "a")
-    back = Champion(3, "rollback", LANE, "a", day(1), "m", None, NOW, "b")
+    back = Champion(3, "rollback", LANE, "a", day(1), "m", "s3://b/a", None, NOW, "b")
     store.put(KEY.format(3), back.to_json())
     assert crown(store, "b", 5, "a").sequence == 2
     assert crown(store, "c", 3, "a").sequence == 4
@@ -343,3 +356,16 @@ def test_a_rollback_that_goes_forward_again_takes_the_place_of_the_last() -> Non
 
 def test_the_schema_is_the_one_that_is_written() -> None:
     assert json.loads(past(("a", 1))[0].to_json())["schema"] == champions.SCHEMA == 1
+
+
+def test_a_moment_that_is_yet_to_come_locks_nobody_out(store: Store) -> None:
+    with pytest.raises(NotPromotedError, match=r"yet to come.*as_of"):
+        crown(store, "a", 5, None, at=day(4))
+    assert history(store, LAYOUT, LANE) == []
+    assert crown(store, "a", 5, None, at=day(5)).sequence == 1
+
+
+def test_a_folder_made_in_a_console_is_no_entry(store: Store, client: Any) -> None:
+    client.put_object(Bucket="bbb", Key=LAYOUT.champions(LANE), Body=b"")
+    crown(store, "a", 5, None)
+    assert runs(history(store, LAYOUT, LANE)) == ["a"]

@@ -51,8 +51,8 @@ def crown(world: World) -> str:
     run = Run.from_xcom(world.xcom["run"])
     champions.promote(
         world.store, run.layout, run.lane, run=run.layout.run, as_of=run.as_of,
-        manifest=world.xcom["published"]["files"]["manifest.json"], decision={}, compared_with=None,
-        at=NOW,
+        manifest=world.xcom["published"]["files"]["manifest.json"],
+        artifact=world.xcom["training"]["artifact"], decision={}, compared_with=None, at=NOW,
     )  # fmt: skip
     return run.layout.run
 

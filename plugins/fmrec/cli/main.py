@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_landing(commands)
     _add_explain(commands)
     _add_history(commands)
+    _add_champion(commands)
     airflow = commands.add_parser(
         "airflow",
         help="Airflow's own command line, on what `up` started",
@@ -129,6 +130,24 @@ def _add_history(commands: Any) -> None:
         "retrain; needs the runs of a backfill",
     )
     history.set_defaults(command=_history)
+
+
+def _add_champion(commands: Any) -> None:
+    champion = commands.add_parser(
+        "champion",
+        help="which model is in production, lane by lane; appoint another",
+        description="Show the champions of each lane, or make a published run one." + _WHERE,
+    )
+    champion.add_argument(
+        "--lane", metavar="LANE", help="only this lane, such as rating-ml-100k-time"
+    )
+    champion.add_argument(
+        "--appoint",
+        metavar="RUN",
+        help="make this published run the champion of its lane, whatever the gate said: to "
+        "answer it when it asks, or to go back",
+    )
+    champion.set_defaults(command=_champion)
 
 
 def _add_landing(commands: Any) -> None:
@@ -266,4 +285,11 @@ def _history(given: argparse.Namespace) -> int:
     from fmrec.cli import history
 
     history.show(given.lane, given.page, given.advise)
+    return 0
+
+
+def _champion(given: argparse.Namespace) -> int:
+    from fmrec.cli import champion
+
+    champion.show(given.lane, given.appoint)
     return 0

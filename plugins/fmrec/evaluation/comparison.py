@@ -13,6 +13,8 @@ from fmrec.errors import EvaluationError
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+FEWEST_USERS = 30
+"""With fewer users an interval is too narrow: over two, 23 in 100 lie above a zero that is true."""
 
 Outcome = Literal["better", "worse", "undecided"]
 Better = Literal["less", "more"]

@@ -95,7 +95,7 @@ def novelty(listed: Ids, ratings: Ids, users: int) -> float:
     wrong = np.flatnonzero((known < 1) | (known > users))
     if wrong.size:
         raise EvaluationError(
-            f"item {wrong[0]} of the catalogue has {known[wrong[0]]} ratings, there are {users} "
+            f"the item at place {wrong[0]} has {known[wrong[0]]} ratings, and there are {users} "
             f"users ({wrong.size} such items): pass one training event for each user and item"
         )
     return _mean(-np.log2(known / users), listed)

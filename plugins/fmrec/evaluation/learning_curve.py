@@ -24,7 +24,7 @@ _MARK = "#quality_metric:"
 _LINE = re.compile(
     r"#quality_metric: host=(?P<host>\S+),"
     r"(?: epoch=(?P<epoch>\d+),)?(?P<batch> batch=\d+,?)?"
-    r" (?P<channel>train|validation|test) (?P<metric>\S+) <(?:loss|score)>=(?P<value>\S+)\s*$"
+    r" (?P<channel>train|test) (?P<metric>\S+) <(?:loss|score)>=(?P<value>\S+)\s*$"
 )
 _NAMES = {
     "absolute_loss": "mae",

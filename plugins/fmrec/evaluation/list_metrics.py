@@ -96,10 +96,11 @@ def hit_rate(hits: Marks, relevant: Ids, k: int) -> Array:
 
 def _first(hits: Marks, relevant: Ids, k: int) -> Marks:
     """The first k places, (m, k), once all is found in order."""
-    if hits.ndim != 2 or hits.dtype != np.bool_ or relevant.shape != hits.shape[:1]:
+    fits = hits.ndim == 2 and relevant.shape == hits.shape[:1]
+    if not fits or hits.dtype != np.bool_ or relevant.dtype.kind != "i":
         raise EvaluationError(
-            f"hits are {hits.dtype} of shape {hits.shape}, numbers of relevant items of shape "
-            f"{relevant.shape}: pass bool (m, n) and (m,)"
+            f"hits are {hits.dtype} of shape {hits.shape}, numbers of relevant items "
+            f"{relevant.dtype} of shape {relevant.shape}: pass bool (m, n) and integers (m,)"
         )
     lists, places = hits.shape
     if not lists:

@@ -153,8 +153,8 @@ def _count_name(key: str) -> str:
 
 def _parameters(run: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in sorted(run.items()):
-        if not prefix and key in _SHOWN:
-            continue
+        if not prefix and (key in _SHOWN or key.startswith(("gate_", "_"))):
+            continue  # the gate's policy is shown with its decision
         if isinstance(value, Mapping):
             yield from _parameters(value, f"{prefix}{key}.")
         else:

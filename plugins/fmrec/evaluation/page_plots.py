@@ -117,8 +117,8 @@ class Plots:
         rows = self._report["calibration"]
         return _plot(
             "Calibration",
-            "Ten equal groups of test events, from the lowest predictions to the highest. On the "
-            "dashed line, predictions are right on average.",
+            "Up to ten groups of test events of about equal size, from the lowest predictions to "
+            "the highest. On the dashed line, predictions are right on average.",
             plots.calibration(rows, self._quantity),
             ["events", "predicted", "actual"],
             [

@@ -13,6 +13,8 @@ __all__ = ["comparisons", "figure", "order", "predictor", "reference", "signed",
 
 # What a list shows is not better or worse alone: a list by chance would lead in most of these.
 _EXPOSURE = ("coverage@10", "gini@10", "novelty@10", "popularity@10")
+# Nor is calibration alone: a constant has none of its error.
+_WITHOUT_BEST = (*_EXPOSURE, "calibration_error")
 _MANY = 6
 
 
@@ -66,7 +68,7 @@ def _table(
 ) -> dict[str, Any]:
     names = [name for _, group in groups for name in group]
     rows = [each for each in predictors(report) if any(name in each[2] for name in names)]
-    best = {name: _best(report, name, rows) for name in names if name not in _EXPOSURE}
+    best = {name: _best(report, name, rows) for name in names if name not in _WITHOUT_BEST}
     return {
         "title": title,
         "groups": [(name, len(group)) for name, group in groups if name and group],
@@ -134,14 +136,18 @@ def slices(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _outcome(row: Mapping[str, Any]) -> str:
     low, high = row.get("low"), row.get("high")
-    if low is None or high is None or low <= 0 <= high:
+    if row["small"] or low is None or high is None or low <= 0 <= high:
         return "undecided"
     return "better" if (high < 0) == (row["better"] == "less") else "worse"
 
 
 def _losses(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for metric in (name for name in METRICS if any(row["metric"] == name for row in rows)):
-        judged = [row for row in rows if row["metric"] == metric and row.get("low") is not None]
+        judged = [
+            row
+            for row in rows
+            if row["metric"] == metric and row.get("low") is not None and not row["small"]
+        ]
         if not judged:
             continue
         worse = [row for row in judged if row["outcome"] == "worse"]
@@ -150,6 +156,6 @@ def _losses(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         more = f" and {len(worse) - _MANY} more" if len(worse) > _MANY else ""
         yield (
             f"By {judged[0]['title']} the model is better than {judged[0]['against']} beyond "
-            f"chance in {better} of {len(judged)} slices, worse in {len(worse)}"
-            + (f": {named}{more}." if worse else ".")
+            f"chance in {better} of {len(judged)} slices that are large enough to judge, "
+            f"worse in {len(worse)}" + (f": {named}{more}." if worse else ".")
         )

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from fmrec.errors import EvaluationError
-from fmrec.evaluation.comparison import CONFIDENCE, Better
+from fmrec.evaluation.comparison import CONFIDENCE, FEWEST_USERS, Better
 from fmrec.evaluation.ranking import LENGTH, NO_ITEM, Array, Hits, Ids, per_user
 from fmrec.evaluation.slice_labels import MEANINGS, Dimension, Labels
 from fmrec.evaluation.uses import CHAMPION, MODEL
 from fmrec.events.objectives import LIKED_FROM
 
-FEWEST_USERS = 30
 FEWEST_EVENTS = 100
-"""A slice with fewer of either is flagged as small."""
+"""A slice with fewer, or with fewer than FEWEST_USERS, is flagged as small."""
 
 _REFERENCE = "reference"
 _ORDER = list(MEANINGS)
-_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 def of_scores(
@@ -50,7 +48,8 @@ def of_scores(
     100 events. Slices without events are left out, small ones are not. The order is that of
     `fmrec.evaluation.slice_labels.MEANINGS`, and within a dimension that of its slices.
 
-    The interval is that of a mean over clusters, which are users, linearised for the root. With
+    The interval is that of a mean over clusters, which are users, linearised for the root, with as
+    many degrees of freedom of Student's distribution as there are users but one. With
     many slices, one in twenty shows a difference by chance. Source: Liang and Zeger,
     "Longitudinal data analysis using generalized linear models", Biometrika 73(1), 1986.
 
@@ -219,7 +218,8 @@ class _Table:
                 pull[name] = (slope / total)[cells.slices] * (sums - sizes * mean[cells.slices])
         with np.errstate(invalid="ignore", divide="ignore"):
             variance = cells.in_slices(np.square(pull[MODEL] - pull[_REFERENCE]))
-            margin = _Z * np.sqrt(variance * users / (users - 1))
+            reach = student.ppf((1 + CONFIDENCE) / 2, users - 1)
+            margin = reach * np.sqrt(variance * users / (users - 1))
         difference = figures[MODEL] - figures[_REFERENCE]
         rival = CHAMPION in self.values
         return [

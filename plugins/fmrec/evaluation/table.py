@@ -56,9 +56,9 @@ def clipping(report: Mapping[str, Any]) -> list[str]:
         return []
     unclipped = report["metrics"]["rmse_unclipped"]
     low, high = report["run"]["rating_scale"]
+    rest = "not finite" if unclipped is None else f"{unclipped:.4f}"
     return [
-        f"{count:,} predictions outside {low:g}..{high:g} were clipped; unclipped, RMSE is "
-        f"{unclipped:.4f}"
+        f"{count:,} predictions outside {low:g}..{high:g} were clipped; unclipped, RMSE is {rest}"
     ]
 
 

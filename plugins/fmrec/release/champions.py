@@ -16,8 +16,8 @@ SCHEMA = 1
 PROMOTION, ROLLBACK = "promotion", "rollback"
 
 
-class OvertakenError(ConflictError):
-    """Another model became the champion after the report of this one was made."""
+class NotPromotedError(ConflictError):
+    """A model may not become the champion: it was overtaken, or describes the future."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Champion:
     """An entry of the history: since `at`, `run` is the champion of `lane`, in place of `replaces`.
 
     `sequence` counts from 1; `kind` is "promotion", or "rollback" to a run that was the champion
-    before. The run describes the moment `as_of`, and its manifest.json is the object `manifest`.
-    `decision` is what the gate said, None where it was not asked. Moments are aware, in UTC.
+    before. The run describes the moment `as_of`, its manifest.json is the object `manifest`, and
+    `artifact` is the URI of the model that was judged. `decision` is what the gate said, None where
+    it was not asked. Moments are aware, in UTC.
     """
 
     sequence: int
@@ -35,6 +36,7 @@ class Champion:
     run: str
     as_of: datetime
     manifest: str
+    artifact: str
     decision: Mapping[str, Any] | None
     at: datetime
     replaces: str | None
@@ -55,6 +57,8 @@ def history(store: Store, layout: Layout, lane: str) -> list[Champion]:
     prefix = layout.champions(lane)
     found: list[Champion] = []
     for key in store.list(prefix):
+        if key == prefix:
+            continue  # what a console makes of "create folder"
         expected = _key(prefix, len(found) + 1)
         if key != expected:
             raise DataError(
@@ -86,13 +90,13 @@ def _entry(data: bytes, lane: str, before: Sequence[Champion]) -> Champion:
             raise ValueError(f"{name} is {content[name]!r}, not {value!r}")
     if content["kind"] not in {PROMOTION, ROLLBACK}:
         raise ValueError(f"kind is {content['kind']!r}")
-    for name in ("run", "manifest"):
+    for name in ("run", "manifest", "artifact"):
         if not isinstance(content[name], str) or not content[name]:
             raise ValueError(f"{name} is {content[name]!r}")
     as_of, at = (datetime.fromisoformat(content[name]) for name in ("as_of", "at"))
     if as_of.tzinfo is None or at.tzinfo is None:
         raise ValueError("a moment has no time zone")
-    names = ("sequence", "kind", "lane", "run", "manifest", "decision", "replaces")
+    names = ("sequence", "kind", "lane", "run", "manifest", "artifact", "decision", "replaces")
     return Champion(
         as_of=as_of.astimezone(UTC),
         at=at.astimezone(UTC),
@@ -142,6 +146,7 @@ def promote(
     run: str,
     as_of: datetime,
     manifest: str,
+    artifact: str,
     decision: Mapping[str, Any] | None,
     compared_with: str | None,
     at: datetime,
@@ -152,8 +157,9 @@ def promote(
     was promoted already keeps its entry, whatever came after it, and nothing is written. `as_of`
     and `at`, the time now, are aware.
 
-    Raises OvertakenError when the current champion describes a later moment than `as_of`, or is
-    another one than the run was compared with; also when that one was promoted at the same time,
+    Raises NotPromotedError when `as_of` is after `at`, and when the current champion describes a
+    later moment than `as_of` or is another one than the run was compared with; also when that one
+    was promoted at the same time,
     for each number of the history is written once. DataError and StoreError as `history`.
     """
     while True:
@@ -162,7 +168,7 @@ def promote(
             if entry.run == run:
                 return entry
         champion = current(past)
-        _check(champion, lane, run, as_of, compared_with)
+        _check(champion, lane, run, as_of, compared_with, at)
         entry = Champion(
             sequence=len(past) + 1,
             kind=PROMOTION,
@@ -170,6 +176,7 @@ def promote(
             run=run,
             as_of=as_of.astimezone(UTC),
             manifest=manifest,
+            artifact=artifact,
             decision=decision,
             at=at.astimezone(UTC).replace(microsecond=0),
             replaces=champion.run if champion else None,
@@ -184,19 +191,68 @@ def promote(
             return entry
 
 
+def appoint(
+    store: Store,
+    layout: Layout,
+    lane: str,
+    *,
+    run: str,
+    as_of: datetime,
+    manifest: str,
+    artifact: str,
+    at: datetime,
+) -> Champion:
+    """Make `run` the champion of `lane` because a person says so, whatever the gate said.
+
+    It is a rollback when the run was the champion before, else a promotion without a decision. An
+    earlier moment than the champion's is allowed. The champion in place keeps its entry. Raises
+    ConflictError when another entry was written at the same moment, DataError and StoreError as
+    `history`.
+    """
+    past = history(store, layout, lane)
+    champion = current(past)
+    if champion is not None and champion.run == run:
+        return champion
+    entry = Champion(
+        sequence=len(past) + 1,
+        kind=ROLLBACK if any(each.run == run for each in past) else PROMOTION,
+        lane=lane,
+        run=run,
+        as_of=as_of.astimezone(UTC),
+        manifest=manifest,
+        artifact=artifact,
+        decision=None,
+        at=at.astimezone(UTC),
+        replaces=champion.run if champion else None,
+    )
+    store.put(_key(layout.champions(lane), entry.sequence), entry.to_json())
+    return entry
+
+
 def _check(
-    champion: Champion | None, lane: str, run: str, as_of: datetime, compared_with: str | None
+    champion: Champion | None,
+    lane: str,
+    run: str,
+    as_of: datetime,
+    compared_with: str | None,
+    at: datetime,
 ) -> None:
-    """Raise OvertakenError unless the run may follow the champion."""
+    """Raise NotPromotedError unless the run may follow the champion."""
+    if as_of > at:
+        raise NotPromotedError(
+            f"{run} does not become the champion of {lane}: it describes {as_of.isoformat()}, "
+            "which is yet to come, and until then no model could take its place. Give the Param "
+            "as_of a moment that is over."
+        )
     if champion is not None and champion.as_of > as_of:
-        raise OvertakenError(
+        raise NotPromotedError(
             f"{run} does not become the champion of {lane}: it describes {as_of.isoformat()}, and "
             f"the champion {champion.run} the later moment {champion.as_of.isoformat()}. Nothing "
             "was changed; run evaluate again, and the report says so."
         )
     found = champion.run if champion else None
     if found != compared_with:
-        raise OvertakenError(
+        raise NotPromotedError(
             f"{run} does not become the champion of {lane}: its report compares it with "
             f"{compared_with or 'no champion'}, and {found or 'no champion'} is in place now. "
             "Nothing was changed; run evaluate again (clear that task), which compares it with "

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fmrec.errors import EvaluationError
-from fmrec.evaluation.comparison import CONFIDENCE
+from fmrec.evaluation.comparison import CONFIDENCE, FEWEST_USERS
 from fmrec.evaluation.uses import BIAS, CHAMPION, POPULARITY
 from fmrec.evaluation.wording import BASELINES, METRICS
 
 REQUIRED = {"rating": BIAS, "like": BIAS, "ranking": POPULARITY}
 """The baseline that a model has to beat, by what the model is used for."""
 
+_ROUNDING = 1e-6
 _SPREAD = ("low", "high", "probability")
 
 
@@ -42,8 +43,20 @@ class Row:
 
     @property
     def surely_better(self) -> bool:
-        """Whether all that is known of the gain is above zero."""
-        return self.gain > 0 and self.low is not None and self.low > 0
+        """Whether all that is known of the gain is above zero, and enough is known."""
+        return self.gain > 0 and self.low is not None and self.low > 0 and not self.few
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few users for an interval to be trusted."""
+        return self.users < FEWEST_USERS
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing but rounding tells the two apart: containers answer in float32."""
+        if self.low is None or self.high is None:
+            return self.gain == 0
+        return max(-self.low, self.high, abs(self.gain)) <= _ROUNDING * abs(self.reference)
 
     @property
     def figures(self) -> str:
@@ -56,7 +69,8 @@ class Row:
         if self.low is None or self.high is None:
             return f"{said}, without an interval, since a single user cannot be resampled"
         ends = f"{signed(self.low)} to {signed(self.high)}"
-        return f"{said} ({CONFIDENCE:.0%} interval of the gain {ends}, {self.users:,} users)"
+        few = ", too few to trust it" if self.few else ""
+        return f"{said} ({CONFIDENCE:.0%} interval of the gain {ends}, {self.users:,} users{few})"
 
 
 def rows(comparisons: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Row]:

@@ -84,7 +84,8 @@ def decide(report: Report, policy: Policy) -> dict[str, Any]:
     a matter for a person. Without a champion a model that beats the baseline becomes the first.
     Against the champion the whole interval of the gain has to lie above minus the tolerance: a test
     for superiority, or with a tolerance for non-inferiority, at a level of 2.5 %. What is in doubt
-    is for a person when it is likely enough to be better; else the champion stays.
+    is for a person when it is likely enough to be better; else the champion stays. So is whatever
+    rests on fewer than thirty users.
 
     Source: Wellek, "Testing Statistical Hypotheses of Equivalence and Noninferiority", 2010.
 
@@ -215,15 +216,18 @@ def _champion(
 def _compared(row: Row, champion: Report, policy: Policy) -> _Finding:
     name = f"the champion of {day(moment(champion, 'as_of', 'report.champion'))}"
     told = f"Champion: {row.figures}"
-    if row.low is None or row.high is None or row.probability is None:
-        return _Finding("ask", f"a single user cannot tell it from {name}", f"{told}.")
+    if row.few or row.low is None or row.high is None or row.probability is None:
+        who = "a single user" if row.users == 1 else f"{row.users} users"
+        return _Finding("ask", f"{who} cannot tell it from {name}", f"{told}.")
     margin = policy.tolerance * abs(row.reference)
     bar = f"the tolerated {signed(-margin)}" if margin else "zero"
+    if row.same and not margin:
+        return _Finding(
+            "keep", f"the same predictions as {name}", f"{told}: no user's differ but by rounding."
+        )
     if row.low > -margin:
         better = "better than" if row.low > 0 else "within the tolerance of"
         return _Finding("promote", f"{better} {name}", f"{told}: all of it lies above {bar}.")
-    if row.gain == row.low == row.high == 0:
-        return _Finding("keep", f"the same predictions as {name}", f"{told}: no user's differ.")
     if row.high < -margin:
         return _Finding("keep", f"worse than {name}", f"{told}: all of it lies below {bar}.")
     chance = f"better with probability {row.probability:.2f}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fmrec.errors import FmrecError
 from fmrec.evaluation.champion import Answers, Champion, enough
+from fmrec.evaluation.objectives import RANKING
 from fmrec.events.design import Design
 from fmrec.events.places import Places
 from fmrec.fm.model import Model
@@ -56,6 +57,12 @@ def champion_of(
     try:
         past = Published.of(run.layout.of(reference.run), store)
         facts |= {"objective": past.run.settings.objective, "features": past.run.settings.features}
+        if past.artifact != reference.artifact:
+            problem = (
+                f"the champion {reference.run} was trained again since it was promoted: its model "
+                f"is {past.artifact} now, and {reference.artifact} was judged"
+            )
+            return Champion(facts, problem=problem)
         return _asked(facts, run, past, rated, users, seen)
     except FmrecError as error:
         log.warning("The champion %s cannot be asked: %s", reference.run, error)
@@ -73,21 +80,27 @@ def _asked(
     test, name = rated["test"], past.run.layout.run
     fair = ~_among(test, events_of(past.parts["parts"]["train"], past.store))
     if not enough(fair):
-        return Champion(
-            facts,
-            problem=f"the champion {name} was trained on {np.count_nonzero(~fair):,} of the "
-            f"{len(test):,} test events: too few are left to compare by",
-        )
+        return Champion(facts, problem=_too_few(name, fair, "test events"))
     model, design = past.model(), past.design()
     recommender = Recommender(model, design, run)
-    same = past.run.settings.objective == run.settings.objective
-    answers = Answers(
-        fair,
-        scores=_scores(model, design, rated) if same else None,
-        lists=None if users is None else recommender.lists(users, seen),
-        catalogue=recommender.catalogue,
+    lists = None
+    if users is not None:
+        fair_users = Answers(fair, None, None, recommender.catalogue).fair_users(users, test)
+        if enough(fair_users):
+            lists = recommender.lists(users, seen)
+        elif run.settings.promoted_for == RANKING:
+            return Champion(facts, problem=_too_few(name, fair_users, "test users' events"))
+    # Scores of another objective mean something else, and those of a ranking only order films.
+    same = past.run.settings.objective == run.settings.objective != RANKING
+    scores = _scores(model, design, rated) if same else None
+    return Champion(facts, answers=Answers(fair, scores, lists, recommender.catalogue))
+
+
+def _too_few(name: str, fair: NDArray[np.bool_], what: str) -> str:
+    return (
+        f"the champion {name} was trained on {np.count_nonzero(~fair):,} of the {fair.size:,} "
+        f"{what}: too few are left to compare by"
     )
-    return Champion(facts, answers=answers)
 
 
 def _among(test: pd.DataFrame, train: pd.DataFrame) -> NDArray[np.bool_]:
@@ -103,13 +116,13 @@ def _among(test: pd.DataFrame, train: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _scores(model: Model, design: Design, rated: Mapping[str, pd.DataFrame]) -> NDArray[np.float64]:
+    """As a container answers: in float32, or the same model would differ from itself."""
     events = _with_previous(rated)
-    return np.concatenate(
-        [
-            model.score(design.encode(events[first : first + _CHUNK_ROWS]))
-            for first in range(0, len(events), _CHUNK_ROWS)
-        ]
+    chunks = (
+        model.score(design.encode(events[first : first + _CHUNK_ROWS]))
+        for first in range(0, len(events), _CHUNK_ROWS)
     )
+    return np.concatenate([each.astype(np.float32) for each in chunks]).astype(np.float64)
 
 
 def _with_previous(rated: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fmrec import __version__, films, predictions, prices
 from fmrec.errors import EvaluationError
-from fmrec.evaluation import learning_curve, page, ranking, table
+from fmrec.evaluation import learning_curve, page, peers, ranking, table
 from fmrec.evaluation import report as reports
 from fmrec.evaluation.listed import Lists
 from fmrec.events.prepare import EXAMPLES
@@ -27,6 +27,7 @@ from fmrec.release import gate
 from fmrec.settings import RunSettings
 from fmrec.steps.champion import champion_of
 from fmrec.steps.lists import Recommender, seen_in
+from fmrec.steps.published import MANIFEST_SCHEMA
 from fmrec.steps.xcom import Xcom, design_of, events_of, model_of, without
 from fmrec.store import Store
 
@@ -111,6 +112,7 @@ def evaluate(
         "metrics": report["metrics"],
         "verdict": report["verdict"],
         "gate": report["gate"],
+        "artifact": training["artifact"],
         "compared_with": (report["champion"] or {}).get("run"),
     }
 
@@ -167,15 +169,9 @@ def _lists(
             raise
         return None, [f"Lists are not judged: {error}"]
     others = {}
-    if settings.peers != "none":
-        # What they rest on takes time to import and is seldom wanted.
-        from fmrec.evaluation import peers  # noqa: PLC0415
-
-        for name in peers.NAMES if settings.peers == "all" else [settings.peers]:
-            log.info("Fitting the peer %s", name)
-            others[name] = peers.lists(
-                name, rated["train"], users, seen, ranking.DEPTH, settings.seed
-            )
+    for name in {"none": (), "all": peers.NAMES}.get(settings.peers, (settings.peers,)):
+        log.info("Fitting the peer %s", name)
+        others[name] = peers.lists(name, rated["train"], users, seen, ranking.DEPTH, settings.seed)
     return Lists(users, seen, model.lists(users, seen), others), []
 
 
@@ -216,7 +212,7 @@ def _manifest(
 ) -> Xcom:
     """Everything needed to say what this run was made of."""
     return {
-        "schema": 1,
+        "schema": MANIFEST_SCHEMA,
         "run_id": run.run_id,
         "run": run.layout.run,
         "as_of": run.as_of.isoformat(),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fmrec.errors import ConfigurationError, DataError
 from fmrec.events.design import Design
 from fmrec.fm.model import Model
 from fmrec.layout import Layout, Run
@@ -14,6 +15,7 @@ from fmrec.steps.xcom import Xcom, design_of, model_of
 from fmrec.store import Store
 
 _MANIFEST = "manifest.json"
+MANIFEST_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,32 @@ class Published:
 
     @classmethod
     def of(cls, layout: Layout, store: Store) -> Published:
-        """The run that `layout` names. Raises StoreError when it is not published."""
-        manifest: Xcom = json.loads(store.get(layout.published_report(_MANIFEST)))
-        run = Run.from_xcom(
-            {
-                "run_id": manifest["run_id"],
-                "as_of": manifest["as_of"],
-                "settings": manifest["parameters"],
-                "layout": asdict(layout),
-            }
-        )
-        return cls(run, manifest, store)
+        """The run that `layout` names.
+
+        Raises StoreError when it is not published, DataError for a manifest of another form.
+        """
+        key = layout.published_report(_MANIFEST)
+        data = store.get(key)
+        try:
+            manifest: Xcom = json.loads(data)
+            if manifest["schema"] != MANIFEST_SCHEMA:
+                raise ValueError(f"its schema is {manifest['schema']!r}, not {MANIFEST_SCHEMA}")
+            run = Run.from_xcom(
+                {
+                    "run_id": manifest["run_id"],
+                    "as_of": manifest["as_of"],
+                    "settings": manifest["parameters"],
+                    "layout": asdict(layout),
+                }
+            )
+            found = cls(run, manifest, store)
+            found.tables, found.parts, found.artifact  # noqa: B018 - fail here, where it can be told
+        except (ValueError, KeyError, TypeError, ConfigurationError) as error:
+            raise DataError(
+                f"s3://{store.bucket}/{key} is no manifest that this version reads "
+                f"({type(error).__name__}: {error}): publish the run again"
+            ) from None
+        return found
 
     @property
     def tables(self) -> Xcom:
@@ -51,6 +68,11 @@ class Published:
             "id_map": self.manifest["id_map"],
             "facts": {"key": self.run.layout.facts},
         }
+
+    @property
+    def artifact(self) -> str:
+        """The URI of the run's model."""
+        return str(self.manifest["jobs"]["training"]["artifact"])
 
     def design(self) -> Design:
         """The run's own columns. Raises StoreError when its files are gone."""

@@ -29,22 +29,28 @@ def release(run: Xcom, report: Xcom, published: Xcom, s3: S3Client, now: datetim
     log.info("%s", why)
     promoted = False
     if decision == "promote":
+        store = Store(s3, this.layout.bucket)
         try:
             champions.promote(
-                Store(s3, this.layout.bucket),
+                store,
                 this.layout,
                 this.lane,
                 run=this.layout.run,
                 as_of=this.as_of,
                 manifest=published["files"]["manifest.json"],
+                artifact=report["artifact"],
                 decision=report["gate"],
                 compared_with=report["compared_with"],
                 at=now,
             )
-        except champions.OvertakenError as error:
+        except champions.NotPromotedError as error:
             why = str(error)
             log.warning("%s", why)
         else:
-            promoted = True
-            log.info("%s is the champion of %s", this.layout.run, this.lane)
+            # A run that is repeated keeps its entry, whatever has come after it.
+            now_champion = champions.current(champions.history(store, this.layout, this.lane))
+            promoted = now_champion is not None and now_champion.run == this.layout.run
+            if not promoted:
+                why = f"{this.layout.run} was promoted before, and is not the champion any more"
+            log.info("%s", why)
     return {"lane": this.lane, "decision": decision, "promoted": promoted, "why": why}

@@ -1,0 +1,89 @@
+"""`python -m fmrec champion`: who is in production, and a person's word on who shall be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from fmrec.cli import zone
+from fmrec.errors import ConfigurationError, StoreError
+from fmrec.layout import Layout
+from fmrec.release import champions
+from fmrec.steps.published import Published
+from fmrec.store import Store
+
+
+def show(lane: str | None, appointed: str | None, console: Console | None = None) -> None:
+    """Print the champions of each lane, the latest last.
+
+    A run that is `appointed` is made the champion of its lane first. Raises ConfigurationError when
+    there is no champion to show, none in `lane`, or the run is not
+    published, and as `fmrec.release.champions.appoint`.
+    """
+    console = console or Console()
+    store, deployment = zone.open_store()
+    layout = Layout(store.bucket, deployment.prefix, "")
+    if appointed is not None:
+        lane = _appoint(store, layout, appointed, lane, console)
+    lanes = _lanes(store, layout)
+    if lane is not None and lane not in lanes:
+        known = ", ".join(lanes) or "none"
+        raise ConfigurationError(f"lane {lane!r} has no champion; those that have one: {known}")
+    if not lanes:
+        raise ConfigurationError(
+            f"there is no champion in s3://{store.bucket}/{layout.champions('')} yet: trigger "
+            "fmrec_retrain, or appoint a published run"
+        )
+    for each in lanes if lane is None else [lane]:
+        console.print(f"\nLane {each}", highlight=False, markup=False)
+        console.print(_table(champions.history(store, layout, each)))
+
+
+def _lanes(store: Store, layout: Layout) -> list[str]:
+    prefix = layout.champions("")[:-1]
+    return sorted({key.removeprefix(prefix).partition("/")[0] for key in store.list(prefix)} - {""})
+
+
+def _appoint(store: Store, layout: Layout, key: str, lane: str | None, console: Console) -> str:
+    try:
+        past = Published.of(layout.of(key), store)
+    except StoreError:
+        raise ConfigurationError(
+            f"run {key!r} is not published in s3://{store.bucket}/{layout.published}: name one "
+            "that is (`python -m fmrec history` lists them)"
+        ) from None
+    own = past.run.lane
+    if lane not in {None, own}:
+        raise ConfigurationError(f"run {key} is of lane {own}, not of {lane!r}: leave --lane out")
+    entry = champions.appoint(
+        store,
+        layout,
+        own,
+        run=key,
+        as_of=past.run.as_of,
+        manifest=past.run.layout.published_report("manifest.json"),
+        artifact=past.artifact,
+        at=datetime.now(UTC),
+    )
+    instead = "" if entry.replaces is None else f", in place of {entry.replaces}"
+    console.print(f"{key} is the champion of {own}{instead}", highlight=False, soft_wrap=True)
+    return own
+
+
+def _table(history: list[champions.Champion]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("no.", "ratings before", "run", "since (UTC)", "by"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "no." else "left")
+    for each in history:
+        by = "the gate" if each.decision is not None else f"a person ({each.kind})"
+        table.add_row(
+            str(each.sequence),
+            f"{each.as_of:%Y-%m-%d}",
+            each.run,
+            f"{each.at:%Y-%m-%d %H:%M}",
+            by,
+            style="bold" if each is history[-1] else None,
+        )
+    return table

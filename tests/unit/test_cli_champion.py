@@ -1,0 +1,120 @@
+"""`python -m fmrec champion`: who is in production, and a person's word."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from rich.console import Console
+
+from fmrec.cli import champion, zone
+from fmrec.errors import ConfigurationError
+from fmrec.layout import Layout, Run
+from fmrec.release import champions
+from fmrec.settings import Deployment, RunSettings
+from fmrec.store import Store
+
+LANE = "rating-sample-time"
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="us-east-1")
+        s3.create_bucket(Bucket="fmrec")
+        made = Store(s3, "fmrec")
+        deployment = Deployment(bucket="fmrec", role_arn="arn")
+        monkeypatch.setattr(zone, "open_store", lambda: (made, deployment))
+        yield made
+
+
+def published(store: Store, day: int) -> str:
+    """A published run; its key."""
+    told = RunSettings.of({"source": "sample"})
+    deployment = Deployment(bucket="fmrec", role_arn="arn")
+    run = Run.of(f"r{day}", datetime(1998, 3, day, tzinfo=UTC), told, deployment)
+    value: dict[str, Any] = run.to_xcom()
+    manifest = {
+        "schema": 1, "run_id": run.run_id, "as_of": value["as_of"], "parameters": value["settings"],
+        "tables": {}, "events": {}, "id_map": {},
+        "jobs": {"training": {"artifact": f"s3://fmrec/{run.layout.run}/model.tar.gz"}},
+    }  # fmt: skip
+    store.put(run.layout.published_report("manifest.json"), json.dumps(manifest).encode())
+    return run.layout.run
+
+
+def shown(lane: str | None = None, appointed: str | None = None) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    champion.show(lane, appointed, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def kinds(store: Store) -> list[tuple[str, str]]:
+    found = champions.history(store, Layout("fmrec", "fmrec", ""), LANE)
+    return [(each.kind, each.run) for each in found]
+
+
+def test_a_person_appoints_and_goes_back(store: Store) -> None:
+    early, late = published(store, 1), published(store, 8)
+    assert f"{late} is the champion of {LANE}\n" in shown(appointed=late)
+    assert f"in place of {late}" in shown(appointed=early)
+    shown(appointed=late)
+    assert kinds(store) == [("promotion", late), ("promotion", early), ("rollback", late)]
+    text = shown()
+    assert max(map(len, text.splitlines())) <= 100, text
+    assert text.count("a person") == 3
+    assert f"Lane {LANE}" in text
+
+
+def test_appointing_the_champion_changes_nothing(store: Store) -> None:
+    run = published(store, 1)
+    shown(appointed=run)
+    shown(appointed=run)
+    assert kinds(store) == [("promotion", run)]
+
+
+def test_two_who_appoint_at_once_do_not_overwrite_each_other(store: Store) -> None:
+    """The second finds its number taken and says so; nothing is lost."""
+    run, other = published(store, 1), published(store, 2)
+    layout = Layout("fmrec", "fmrec", "")
+    read = champions.history
+
+    def meanwhile(*given: Any) -> Any:
+        found = read(*given)
+        if not found:
+            champions.history = read
+            champions.appoint(
+                store, layout, LANE, run=other, as_of=AT, manifest="m", artifact="a", at=AT
+            )
+        return found
+
+    champions.history = meanwhile
+    try:
+        with pytest.raises(champions.ConflictError):
+            champions.appoint(
+                store, layout, LANE, run=run, as_of=AT, manifest="m", artifact="a", at=AT
+            )
+    finally:
+        champions.history = read
+    assert kinds(store) == [("promotion", other)]
+
+
+def test_what_is_not_there_is_named(store: Store) -> None:
+    with pytest.raises(ConfigurationError, match="no champion in s3://fmrec/fmrec/champions/"):
+        shown()
+    with pytest.raises(ConfigurationError, match=r"run 'x' is not published .* history"):
+        shown(appointed="x")
+    run = published(store, 1)
+    with pytest.raises(ConfigurationError, match=f"is of lane {LANE}, not of 'y'"):
+        shown("y", run)
+    shown(appointed=run)
+    with pytest.raises(ConfigurationError, match=f"lane 'y' has no champion; .*{LANE}"):
+        shown("y")
