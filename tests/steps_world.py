@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from fmrec import recordio as codec
 from fmrec.fm import artifact, hyperparameters
@@ -58,13 +59,18 @@ class World:
         files = self.xcom["channels"]["files"][part]
         return codec.decode(b"".join(self.store.get(each["key"]) for each in files))
 
-    def train_and_score(self, folder: Path) -> World:
-        """What the two jobs would do, in this process."""
+    def train_and_score(self, folder: Path, *, cheating: bool = False) -> World:
+        """What the two jobs would do, in this process; cheating, it has seen the test events."""
         run, channels = Run.from_xcom(self.xcom["run"]), self.xcom["channels"]
         given = run.settings.hyperparameters() | {"feature_dim": str(channels["feature_dim"])}
         train = self.records("train")
         chosen = hyperparameters.parse(given)
-        trainer = Adam(chosen, train.features, train.labels)
+        features, labels = train.features, train.labels
+        if cheating:
+            test = self.records("test")
+            features = sparse.vstack([features, test.features], format="csr")
+            labels = np.concatenate([labels, test.labels])
+        trainer = Adam(chosen, features, labels)
         for _ in range(run.settings.epochs or 1):
             trainer.train(0, trainer.batches)
         member = artifact.save(trainer.model(), folder, chosen.configuration)

@@ -481,3 +481,37 @@ def test_an_equal_model_is_promoted_by_chance_at_most_five_times_in_a_hundred(tr
     assert trials["equal"].count("promote") <= 5
     # A gate that promotes nobody would pass, too.
     assert trials["better"].count("promote") >= 80
+
+
+# What an interval cannot be trusted with.
+
+
+@pytest.mark.parametrize("users", [2, 29])
+def test_few_users_are_no_proof_of_anything(users: int) -> None:
+    few = beaten() | {"users": users}
+    assert said(decide(report(few), STRICT))[0] == "ask"
+    better = against(0.01, 0.03, 1.0) | {"users": users}
+    found = decide(report(beaten(), better, champion=champion()), STRICT)
+    assert found["decision"] == "ask"
+    assert f"{users} users cannot tell it" in found["headline"]
+    assert "too few to trust it" in found["reasons"][-1]
+    worse = row("rating", "user_item_bias", 0.97, 0.95, users=users)
+    assert decide(report(worse), STRICT)["decision"] == "keep"
+
+
+def test_thirty_users_are_enough() -> None:
+    better = against(0.01, 0.03, 1.0) | {"users": 30}
+    found = decide(report(beaten() | {"users": 30}, better, champion=champion()), STRICT)
+    assert found["decision"] == "promote"
+
+
+def test_what_differs_by_rounding_alone_is_the_same() -> None:
+    """One model, asked in float32 by a container and in float64 here."""
+    close = against(4.8e-10, 4.1e-9, 0.993)
+    found = decide(report(beaten(), close, champion=champion()), STRICT)
+    assert said(found) == ("keep", "Keep the champion: the same predictions as the champion of "
+                           "7 March 1998")  # fmt: skip
+    tolerant = decide(report(beaten(), close, champion=champion()), Policy(tolerance=0.01))
+    assert tolerant["decision"] == "promote"
+    apart = against(4e-6, 8e-6, 0.999)
+    assert decide(report(beaten(), apart, champion=champion()), STRICT)["decision"] == "promote"

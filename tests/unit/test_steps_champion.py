@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -39,10 +40,13 @@ def world(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield World(s3, cache)
 
 
-def judged(world: World, folder: Path, run_id: str, **params: Any) -> Any:
+def judged(
+    world: World, folder: Path, run_id: str, *, cheating: bool = False, **params: Any
+) -> Any:
     """A run up to its release; its report."""
     folder.mkdir(exist_ok=True)
-    world.prepare(run_id, **params).train_and_score(folder).evaluate().release()
+    world.prepare(run_id, **params).train_and_score(folder, cheating=cheating)
+    world.evaluate().release()
     return world.json("report.json")
 
 
@@ -65,19 +69,27 @@ def history(world: World) -> list[champions.Champion]:
 def test_the_first_model_that_beats_its_baseline_is_champion_and_the_next_is_compared_with_it(
     world: World, tmp_path: Path
 ) -> None:
-    first = judged(world, tmp_path / "a", "a", as_of=EARLIER, epochs=20)
+    first = judged(world, tmp_path / "a", "a", cheating=True, split="u1", epochs=60)
     assert first["champion"] is None
     assert "champion" not in first["baselines"]
-    key = crown(world) if first["gate"]["decision"] != "promote" else history(world)[0].run
-    second = judged(world, tmp_path / "b", "b", epochs=20)
+    assert first["gate"]["decision"] == "promote"
+    assert world.xcom["release"]["promoted"] is True
+    (entry,) = history(world)
+    assert entry.artifact == world.xcom["training"]["artifact"]
+    assert entry.decision == first["gate"]
+    key = entry.run
+    second = judged(world, tmp_path / "b", "b", split="u1", epochs=10)
     assert second["champion"]["run"] == key
-    assert second["champion"]["as_of"] == "1997-12-20T00:00:00+00:00"
+    assert second["champion"]["as_of"] == "1998-01-01T00:00:00+00:00"
     assert second["champion"]["problem"] is None
     assert second["champion"]["left_out_events"] == second["champion"]["left_out_users"] == 0
     assert {"rmse", "ndcg@10"} <= set(second["baselines"]["champion"])
     against = {(row["use"], row["against"]) for row in second["comparisons"]}
     assert {("rating", "champion"), ("ranking", "champion")} <= against
     assert second["changes"]["users"] == second["counts"]["ranked_users"]
+    assert second["gate"]["decision"] == "keep"
+    assert world.xcom["release"]["promoted"] is False
+    assert history(world) == [entry]
 
 
 def test_the_champion_s_figures_are_those_of_its_own_model_on_the_new_events(
@@ -94,6 +106,7 @@ def test_the_champion_s_figures_are_those_of_its_own_model_on_the_new_events(
     assert report["changes"]["same"] == report["changes"]["users"] > 0
     assert report["changes"]["risers"] == []
     assert report["gate"]["decision"] == "keep"
+    assert any("differ but by rounding" in reason for reason in report["gate"]["reasons"])
     assert len(history(world)) == 1
 
 
@@ -123,9 +136,9 @@ def test_a_champion_whose_columns_are_not_its_model_s_is_a_matter_for_a_person(
     wrong = other.store.get(f"{Run.from_xcom(other.xcom['run']).layout.run}/model.tar.gz")
     world.store.put(f"{key}/model.tar.gz", wrong, replace=True)
     report = judged(world, tmp_path / "b", "b")
-    assert "features, but the model has" in report["champion"]["problem"]
+    assert re.search(r"model has \d+ columns, the id map", report["champion"]["problem"])
     assert key in report["champion"]["problem"]
-    assert report["gate"]["decision"] in {"ask", "keep"}
+    assert any("No comparison with the champion" in each for each in report["gate"]["reasons"])
     assert "champion" not in report["baselines"]
     assert report["changes"] is None
 
@@ -249,3 +262,63 @@ def test_a_rating_model_that_is_meant_for_lists_is_judged_by_them(
     better = report["metrics"]["ndcg@10"] > report["baselines"]["popularity"]["ndcg@10"]
     assert (report["gate"]["decision"] == "keep") is not better
     assert "rmse" in report["metrics"]
+
+
+def test_a_champion_that_was_trained_again_is_not_the_model_that_was_judged(
+    world: World, tmp_path: Path
+) -> None:
+    judged(world, tmp_path / "a", "a", as_of=EARLIER)
+    key = crown(world)
+    manifest = f"fmrec/reports/{key}/manifest.json"
+    told = json.loads(world.store.get(manifest))
+    told["jobs"]["training"]["artifact"] = "s3://fmrec/another/model.tar.gz"
+    world.store.put(manifest, json.dumps(told).encode(), replace=True)
+    report = judged(world, tmp_path / "b", "b")
+    assert "was trained again" in report["champion"]["problem"]
+    assert "another/model.tar.gz" in report["champion"]["problem"]
+
+
+@pytest.mark.parametrize("content", [b"{}", b"no JSON", b'{"schema": 99}'])
+def test_a_champion_of_another_version_does_not_cost_the_report(
+    world: World, tmp_path: Path, content: bytes
+) -> None:
+    judged(world, tmp_path / "a", "a", as_of=EARLIER)
+    key = crown(world)
+    world.store.put(f"fmrec/reports/{key}/manifest.json", content, replace=True)
+    report = judged(world, tmp_path / "b", "b")
+    assert "no manifest that this version reads" in report["champion"]["problem"]
+
+
+@pytest.mark.parametrize("use", ["rating", "ranking"])
+def test_without_enough_users_that_are_new_to_the_champion_lists_are_not_compared(
+    world: World, tmp_path: Path, use: str
+) -> None:
+    """Half of the events are new to it, but every user has one that is not."""
+    given = {"split": "random", "use": use}
+    judged(world, tmp_path / "a", "a", seed=1, test_fraction=0.5, **given)
+    crown(world)
+    report = judged(world, tmp_path / "b", "b", seed=2, test_fraction=0.4, **given)
+    against = [row["use"] for row in report["comparisons"] if row["against"] == "champion"]
+    if use == "ranking":
+        assert "test users' events" in report["champion"]["problem"]
+        assert against == []
+    else:
+        assert report["champion"]["problem"] is None
+        assert against == ["rating"]
+        assert report["changes"] is None
+
+
+def test_a_promoted_run_that_is_repeated_after_another_does_not_claim_the_place(
+    world: World, tmp_path: Path
+) -> None:
+    judged(world, tmp_path / "a", "a", cheating=True, split="u1", epochs=60)
+    first = dict(world.xcom)
+    judged(world, tmp_path / "b", "b", split="u1", epochs=10)
+    run = Run.from_xcom(world.xcom["run"])
+    champions.appoint(
+        world.store, run.layout, run.lane, run=run.layout.run, as_of=run.as_of, manifest="m",
+        artifact="a", at=NOW,
+    )  # fmt: skip
+    told = release(first["run"], first["report"], first["published"], world.s3, NOW)
+    assert told["promoted"] is False
+    assert "not the champion any more" in told["why"]
