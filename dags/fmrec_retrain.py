@@ -4,7 +4,8 @@
 before `as_of` and of each user and film the latest, splits them, writes them as
 RecordIO-protobuf, trains SageMaker Factorization Machines, scores the test events with a batch
 transform, and publishes a report that compares the model with baselines and with the champion on
-the same rows. A model that is shown to be better becomes the champion.
+the same rows. A model that is shown to be better becomes the champion of its lane (use, source and
+split); one that was overtaken by another run's meanwhile does not, and its last task says so.
 
 **When.** Every day at midnight UTC, for the day that just ended. `as_of` is the end of the data
 interval, so `airflow backfill create` rebuilds the model of any past day from what was known
@@ -129,7 +130,7 @@ with DAG(
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     start_date=datetime(1997, 9, 20, tzinfo=UTC),  # the first day of MovieLens 100K
     catchup=False,
-    max_active_runs=2,  # runs share nothing they write: a manual one need not wait for the daily
+    max_active_runs=2,  # runs share no file they write; of two promoted at once one is turned away
     max_consecutive_failed_dag_runs=3,
     dagrun_timeout=timedelta(hours=6),
     default_args={

@@ -182,7 +182,7 @@ def test_a_killed_task_is_retried_to_the_right_report(airflow: Airflow) -> None:
     assert one["recommendations"] == two["recommendations"]
 
 
-def test_a_week_of_march_1998(airflow: Airflow, environ: dict[str, str]) -> None:
+def test_a_week_of_march_1998(airflow: Airflow, environ: dict[str, str], tmp_path: Path) -> None:
     """Each backfilled day is rebuilt from what was known then, and from nothing later."""
     source = "ml-100k" if os.environ.get("FMREC_DATA_DIR") else "sample"
     conf = json.dumps({"source": source, "epochs": 3})
@@ -210,3 +210,11 @@ def test_a_week_of_march_1998(airflow: Airflow, environ: dict[str, str]) -> None
         seen.append(manifest["counts"]["ratings_seen"])
     assert seen == sorted(seen)
     assert len(set(seen)) == 7
+    page = tmp_path / "history.html"
+    told = command(
+        environ, sys.executable, "-m", "fmrec", "history", "--lane", f"rating-{source}-time",
+        "--page", str(page),
+    )  # fmt: skip
+    days = [line.split()[0] for line in told.splitlines() if line.startswith("1998-03-")]
+    assert days == [f"1998-03-{day:02d}" for day in range(2, 9)]
+    assert "1998-03-08" in page.read_text()
