@@ -20,6 +20,7 @@ from moto import mock_aws
 from rich.console import Console
 
 from fmrec.cli import environment, history, zone
+from fmrec.cli.main import main
 from fmrec.errors import ConfigurationError, EvaluationError
 from fmrec.evaluation.ageing import explained
 from fmrec.events.window import DAY
@@ -333,7 +334,7 @@ def test_the_runs_are_listed_and_the_page_is_written(past: Past, tmp_path: Path)
         "1998-01-14", runs[0].layout.run.rpartition("-")[2] + "*", "1.0100", "1.0500", "-0.0400",
         "-0.0600..-0.0200", "bias", "promote", "0.0021", "USD",
     ]  # fmt: skip
-    assert f"Left out: run {bad.layout.run}, its report.json is not JSON." in text
+    assert f"Left out: {bad.layout.run}: its report.json is not JSON." in text
     assert f"2026-01-02 00:00 UTC, promotion: {runs[0].layout.run}" in text
     assert "All runs together: 0.0042 USD" in text
     page = tmp_path / "reports" / "history.html"
@@ -350,7 +351,8 @@ def test_the_advice_is_printed_and_shown(
     text = shown(page=page, advise=True)
     assert "Models of lane rating-ml-100k-time by their age" in text
     days = next(line for line in text.splitlines() if line.strip().startswith("28 days"))
-    assert days.split()[:5] == ["28", "days", "29.5", "1", "1.5469"]
+    assert days.split()[:3] == ["28", "days", "1.5469"]
+    assert days.split()[-4:] == ["100.0%", "100.0%", "29.5", "1"]
     assert "Whether models may be 7 days old cannot be told" in text
     assert "How often to retrain" in page.read_text()
 
@@ -360,6 +362,14 @@ def test_without_advice_the_page_is_still_there(past: Past, tmp_path: Path) -> N
     with pytest.raises(EvaluationError, match="1 run was told the same"):
         shown(advise=True)
     assert (tmp_path / "reports" / "history.html").is_file()
+
+
+def test_a_damaged_history_of_champions_costs_no_more_than_itself(past: Past) -> None:
+    past.publish(13)
+    past.store.put(f"{past.layout.champions(LANE)}00000001.json", b"{}")
+    text = shown()
+    assert f"Left out: the champions of {LANE}: s3://" in text
+    assert "1998-01-14" in text
 
 
 def test_mistakes_are_told(past: Past, tmp_path: Path) -> None:
@@ -373,3 +383,18 @@ def test_mistakes_are_told(past: Past, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         shown(page=tmp_path / "file" / "page.html")
+
+
+def test_the_command_line(
+    backfilled: Past,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    opened(backfilled, tmp_path, monkeypatch)
+    page = tmp_path / "page.html"
+    assert main(["history", "--lane", LANE, "--page", str(page), "--advise"]) == 0
+    assert "by their age" in capsys.readouterr().out
+    assert page.is_file()
+    assert main(["history", "--lane", "x"]) == 1
+    assert "fmrec: no run is in lane 'x'" in capsys.readouterr().err

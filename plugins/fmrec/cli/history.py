@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fmrec.cli import environment, zone
-from fmrec.errors import ConfigurationError, StoreError
+from fmrec.errors import ConfigurationError, FmrecError, StoreError
 from fmrec.evaluation import history, history_page
 from fmrec.evaluation.ageing import Ageing, explained
 from fmrec.evaluation.history import NO_LANE, History, Lane, Row
@@ -42,7 +42,7 @@ def show(lane: str | None, page: Path | None, advise: bool, console: Console | N
     for each in found.lanes:
         _print_lane(console, each)
     for key, reason in found.damaged.items():
-        _print(console, f"Left out: run {key}, {reason}.")
+        _print(console, f"Left out: {key}: {reason}.")
     target = page or (environment.state_folder(environment.checkout()) / "reports" / "history.html")
     _write(target, history_page.render(found, None))
     if advise:
@@ -63,10 +63,12 @@ def _read(store: Store, layout: Layout) -> History:
             unreadable[key] = "its report.json is missing or was altered"
         except ValueError:
             unreadable[key] = "its report.json is not JSON"
-    lanes = {history.lane_of(report) for report in reports.values()} - {NO_LANE}
-    changes = {
-        lane: [asdict(each) for each in champions.history(store, layout, lane)] for lane in lanes
-    }
+    changes = {}
+    for lane in {history.lane_of(report) for report in reports.values()} - {NO_LANE}:
+        try:
+            changes[lane] = [asdict(each) for each in champions.history(store, layout, lane)]
+        except FmrecError as error:
+            unreadable[f"the champions of {lane}"] = str(error).removesuffix(".")
     return history.of(reports, changes, unreadable)
 
 
@@ -166,8 +168,8 @@ def _print_ageing(console: Console, found: Ageing) -> None:
     title = METRICS[found.metric][0]
     console.print(Text(f"\nModels of lane {found.lane} by their age\n", style="bold"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    for name in ("age", "mean age", "models", title, "loss", "95% interval", "users known",
-                 "films known"):  # fmt: skip
+    for name in ("age", title, "loss", "95% interval", "users known", "films known", "mean age",
+                 "models"):  # fmt: skip
         table.add_column(name, justify="right", no_wrap=True)
     fresh = found.rows[0].value
     for row in found.rows:
@@ -176,13 +178,13 @@ def _print_ageing(console: Console, found: Ageing) -> None:
             interval = f"{row.low / fresh:+.2%} to {row.high / fresh:+.2%}"
         table.add_row(
             "1 day" if row.age == 1 else f"{row.age} days",
-            f"{row.mean_age:.1f}",
-            f"{row.models}",
             f"{row.value:.4f}",
             "" if row is found.rows[0] else f"{row.loss / fresh:+.2%}",
             interval,
             f"{row.known_users:.1%}",
             f"{row.known_items:.1%}",
+            f"{row.mean_age:.1f}",
+            f"{row.models}",
         )
     console.print(table)
     for sentence in ("", *explained(found), "", found.advice):

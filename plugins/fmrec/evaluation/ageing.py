@@ -235,4 +235,6 @@ def _needed(row: Aged, limit: float, days: int) -> int | None:
     reach = row.high - row.loss if row.loss < limit else row.loss - row.low
     if room < _HOPELESS * reach:
         return None
-    return max(days + 1, math.ceil(days * (reach / room) ** 2))
+    wanted = math.ceil(days * (reach / room) ** 2)
+    step = int(10 ** max(0, len(str(wanted)) - 2))  # no more digits than such a guess has
+    return max(days + 1, math.ceil(wanted / step) * step)

@@ -80,7 +80,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class History:
-    """The lanes by name, and the runs whose report cannot be used, each with the reason."""
+    """The lanes by name, and what cannot be used, by its run or its own name, with the reason."""
 
     lanes: Sequence[Lane]
     damaged: Mapping[str, str]
@@ -95,7 +95,8 @@ def of(
 
     `reports` has the content of report.json by the key of the run. `champions` has, by lane, what
     the lane's history says, oldest first: mappings with sequence, kind, run, as_of, at, replaces.
-    `unreadable` are runs whose report is no JSON, with the reason; they count as damaged.
+    `unreadable` are runs whose report is no JSON, or what else cannot be read, with the reason;
+    they count as damaged.
     """
     damaged = dict(unreadable or {})
     rows: dict[str, list[Row]] = {name: [] for name in champions}
