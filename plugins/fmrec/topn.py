@@ -195,6 +195,7 @@ class _Catalogue:
         side = np.column_stack([self._factors, self._alone])
         # In single precision no score may overflow, nor the small ones vanish.
         self._norm = float(np.linalg.norm(side, axis=1).max(initial=0.0)) or 1.0
+        _check_finite("films", np.array([self._norm]))
         self._rounded = (side / self._norm).astype(np.float32)
         self._groups = max(1, -(-total // _GROUP))
         self.block_rows = min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // (4 * _GROUP * self._groups)))
@@ -222,6 +223,7 @@ class _Catalogue:
         users, n = ids.shape
         side = np.column_stack([own, np.ones(users)])
         norm = np.linalg.norm(side, axis=1)
+        _check_finite("users", norm)
         rounded = (side / norm[:, None]).astype(np.float32)
         np.matmul(rounded, self._rounded.T, out=buffer[:users, : self.ids.size])
         buffer[:users][seen] = -np.inf
@@ -247,6 +249,14 @@ class _Catalogue:
             place = ranked[kept], rank[kept]
             ids[place] = self.ids[item[order][kept]]
             scores[place] = raw[order][kept]
+
+
+def _check_finite(what: str, norm: Doubles) -> None:
+    if not np.isfinite(norm).all():
+        raise EvaluationError(
+            f"the design matrix of the {what} holds values that are no finite numbers: a list of "
+            "such scores would be empty without a word; run the events step again"
+        )
 
 
 def _portions(mask: NDArray[np.bool_]) -> Iterator[Ids]:

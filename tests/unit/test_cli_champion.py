@@ -14,10 +14,11 @@ from moto import mock_aws
 from rich.console import Console
 
 from fmrec.cli import champion, zone
-from fmrec.errors import ConfigurationError
+from fmrec.errors import ConfigurationError, StoreError
 from fmrec.layout import Layout, Run
 from fmrec.release import champions
 from fmrec.settings import Deployment, RunSettings
+from fmrec.steps.published import Published
 from fmrec.store import Store
 
 LANE = "rating-sample-time"
@@ -49,6 +50,19 @@ def published(store: Store, day: int) -> str:
     }  # fmt: skip
     store.put(run.layout.published_report("manifest.json"), json.dumps(manifest).encode())
     return run.layout.run
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The runs whose model is gone."""
+    gone: set[str] = set()
+
+    def model(past: Published) -> None:
+        if past.run.layout.run in gone:
+            raise StoreError("s3://fmrec/model.tar.gz does not exist")
+
+    monkeypatch.setattr(Published, "model", model)
+    return gone
 
 
 def shown(lane: str | None = None, appointed: str | None = None) -> str:
@@ -105,6 +119,14 @@ def test_two_who_appoint_at_once_do_not_overwrite_each_other(store: Store) -> No
     finally:
         champions.history = read
     assert kinds(store) == [("promotion", other)]
+
+
+def test_a_run_whose_model_is_gone_is_not_appointed(store: Store, models: set[str]) -> None:
+    run = published(store, 1)
+    models.add(run)
+    with pytest.raises(ConfigurationError, match=f"run '{run}' has no model .* does not exist"):
+        shown(appointed=run)
+    assert kinds(store) == []
 
 
 def test_what_is_not_there_is_named(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -279,6 +280,22 @@ def test_a_wish_that_no_film_meets_is_told(world: World, tmp_path: Path) -> None
 def test_a_wish_that_cannot_be_read_stops_before_any_work(world: World) -> None:
     with pytest.raises(ConfigurationError, match="parameter only: at character 1 stands 'yeer'"):
         plan("r", AS_OF, {"only": "yeer>1990"}, world.deployment)
+
+
+def test_a_genre_that_no_film_has_stops_before_training(world: World) -> None:
+    with pytest.raises(ConfigurationError, match="no film has the genre 'Komedy'"):
+        world.prepare(only="genre=Komedy")
+
+
+def test_a_peer_that_cannot_be_fitted_is_left_out_and_named(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "implicit.cpu.als", None)
+    world.prepare(split="u1", peers="all").train_and_score(tmp_path).evaluate()
+    report = world.json("report.json")
+    assert set(report["peers"]) == {"item_knn", "ease"}
+    assert any("peer implicit_als is left out" in note for note in report["notes"])
+    assert_valid(report)
 
 
 def test_without_anybody_to_judge_lists_by_a_rating_model_has_none_and_a_ranking_fails(

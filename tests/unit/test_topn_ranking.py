@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -204,6 +205,22 @@ def test_a_model_with_parameters_that_are_no_numbers_is_refused(bad: float, wher
     value[(0,) * value.ndim] = bad
     with pytest.raises(EvaluationError, match=r"not finite numbers.*train it again"):
         topn.best(replace(machine, **{where: value}), design, [7], NOTHING, 1, at=0)
+
+
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_rows_that_hold_no_numbers_are_refused(side: str) -> None:
+    machine, design, _ = checkerboard(4)
+    broken = getattr(design, f"{side}_side")
+
+    def with_nan(*given: Any) -> Any:
+        rows = broken(*given).copy()
+        rows.data[0] = np.nan
+        return rows
+
+    object.__setattr__(design, f"{side}_side", with_nan)
+    named = {"user": "users", "item": "films"}[side]
+    with pytest.raises(EvaluationError, match=f"design matrix of the {named}"):
+        topn.best(machine, design, [1, 2], NOTHING, 2, at=0)
 
 
 def test_a_failure_among_many_blocks_is_not_lost() -> None:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fmrec.cli import zone
-from fmrec.errors import ConfigurationError, StoreError
+from fmrec.errors import ConfigurationError, FmrecError, StoreError
 from fmrec.layout import Layout
 from fmrec.release import champions
 from fmrec.steps.published import Published
@@ -19,8 +20,8 @@ def show(lane: str | None, appointed: str | None, console: Console | None = None
     """Print the champions of each lane, the latest last.
 
     A run that is `appointed` is made the champion of its lane first. Raises ConfigurationError when
-    there is no champion to show, none in `lane`, or the run is not
-    published, and as `fmrec.release.champions.appoint`.
+    there is no champion to show, none in `lane`, or the run is not published or has no model, and
+    as `fmrec.release.champions.appoint` does.
     """
     console = console or Console()
     store, deployment = zone.open_store()
@@ -54,6 +55,12 @@ def _appoint(store: Store, layout: Layout, key: str, lane: str | None, console: 
             f"run {key!r} is not published in s3://{store.bucket}/{layout.published}: name one "
             "that is (`python -m fmrec history` lists them)"
         ) from None
+    try:
+        past.model()
+    except FmrecError as error:
+        raise ConfigurationError(
+            f"run {key!r} has no model that could be in production: {error}"
+        ) from None
     own = past.run.lane
     if lane not in {None, own}:
         raise ConfigurationError(f"run {key} is of lane {own}, not of {lane!r}: leave --lane out")
@@ -81,9 +88,9 @@ def _table(history: list[champions.Champion]) -> Table:
         table.add_row(
             str(each.sequence),
             f"{each.as_of:%Y-%m-%d}",
-            each.run,
+            Text(each.run),  # as it is, whatever it looks like
             f"{each.at:%Y-%m-%d %H:%M}",
-            by,
+            Text(by),
             style="bold" if each is history[-1] else None,
         )
     return table

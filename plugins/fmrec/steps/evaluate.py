@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from numpy.typing import NDArray
 
 from fmrec import __version__, films, predictions, prices
-from fmrec.errors import EvaluationError
+from fmrec.errors import ConfigurationError, EvaluationError
 from fmrec.evaluation import learning_curve, page, peers, ranking, table
 from fmrec.evaluation import report as reports
 from fmrec.evaluation.listed import Lists
@@ -168,11 +168,17 @@ def _lists(
         if settings.promoted_for == "ranking":
             raise
         return None, [f"Lists are not judged: {error}"]
-    others = {}
+    others, notes = {}, []
     for name in {"none": (), "all": peers.NAMES}.get(settings.peers, (settings.peers,)):
         log.info("Fitting the peer %s", name)
-        others[name] = peers.lists(name, rated["train"], users, seen, ranking.DEPTH, settings.seed)
-    return Lists(users, seen, model.lists(users, seen), others), []
+        try:
+            others[name] = peers.lists(
+                name, rated["train"], users, seen, ranking.DEPTH, settings.seed
+            )
+        except ConfigurationError as error:
+            # The jobs are paid for: a row that nobody rests on must not cost the report.
+            notes.append(f"The peer {name} is left out: {error}.")
+    return Lists(users, seen, model.lists(users, seen), others), notes
 
 
 def _allowed(

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
-from fmrec import __version__, ratings
+from fmrec import __version__, films, ratings
 from fmrec.errors import DataError
 from fmrec.layout import Run
 from fmrec.ratings import FOLD_SPLITS, Chunk, acceptance, erasure, landing
@@ -62,6 +63,9 @@ def ingest(run: Xcom, s3: S3Client, deployment: Deployment) -> Xcom:
     for kind in ("users", "items"):
         keys[kind] = this.layout.described(kind)
         store.put_table(keys[kind], source_tables.described(store, indexes, kind))
+    if this.settings.only is not None:
+        # A genre that no film has must show before anything is paid for.
+        films.allowed(this.settings.only, store.get_table(keys["items"]), np.empty(0, np.int64))
     refused = source_tables.refused_by_check(indexes)
     origin = _joined(origins)
     rows = sum(index["rows"] for index in indexes)
