@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fmrec.cli import environment, zone
-from fmrec.errors import ConfigurationError, FmrecError, StoreError
+from fmrec.errors import ConfigurationError, EvaluationError, StoreError
 from fmrec.evaluation import history, history_page
-from fmrec.evaluation.ageing import Ageing, explained
-from fmrec.evaluation.history import NO_LANE, History, Lane, Row
+from fmrec.evaluation.ageing import Ageing, explained, shares
+from fmrec.evaluation.history import SHORT, History, Lane, Row
 from fmrec.evaluation.wording import METRICS
 from fmrec.layout import Layout
 from fmrec.release import champions
@@ -25,7 +25,7 @@ from fmrec.steps import published
 from fmrec.steps.ageing import ageing
 from fmrec.store import Store
 
-_SHORT = {"user_item_bias": "bias", "global_mean": "mean"}
+_NATURAL = 10_000  # characters, in which any table finds room
 
 
 def show(lane: str | None, page: Path | None, advise: bool, console: Console | None = None) -> Path:
@@ -54,22 +54,18 @@ def show(lane: str | None, page: Path | None, advise: bool, console: Console | N
 
 
 def _read(store: Store, layout: Layout) -> History:
-    reports: dict[str, Any] = {}
-    unreadable = {}
-    for key in published.names(layout, store):
+    def report(key: str) -> Any:
         try:
-            reports[key] = json.loads(store.get(layout.of(key).published_report("report.json")))
+            return json.loads(store.get(layout.of(key).published_report("report.json")))
         except StoreError:
-            unreadable[key] = "its report.json is missing or was altered"
-        except ValueError:
-            unreadable[key] = "its report.json is not JSON"
-    changes = {}
-    for lane in {history.lane_of(report) for report in reports.values()} - {NO_LANE}:
-        try:
-            changes[lane] = [asdict(each) for each in champions.history(store, layout, lane)]
-        except FmrecError as error:
-            unreadable[f"the champions of {lane}"] = str(error).removesuffix(".")
-    return history.of(reports, changes, unreadable)
+            raise EvaluationError("its report.json is missing or was altered") from None
+        except (ValueError, RecursionError):
+            raise EvaluationError("its report.json is not JSON") from None
+
+    def changes(lane: str) -> list[Mapping[str, Any]]:
+        return [asdict(each) for each in champions.history(store, layout, lane)]
+
+    return history.of(published.names(layout, store), report, changes)
 
 
 def _of_lane(found: History, lane: str | None, where: str) -> History:
@@ -94,7 +90,8 @@ def _print_lane(console: Console, lane: Lane) -> None:
     _print(console, "")
     kinds = {(row.objective, row.features) for row in rows}
     for metric in sorted({row.metric for row in rows}):
-        console.print(_table([row for row in rows if row.metric == metric], len(kinds) > 1))
+        own = [row for row in rows if row.metric == metric]
+        _print_table(console, _table(own, len(kinds) > 1))
     if any(row.crowned for row in rows):
         _print(console, "\n* has been the champion")
     for change in lane.changes[-5:]:
@@ -113,23 +110,24 @@ def _table(rows: Iterable[Row], mixed: bool) -> Table:
     table.add_column("as of", no_wrap=True)
     table.add_column("run", no_wrap=True)
     if mixed:
-        table.add_column("learns, from", overflow="fold")
-    rival = _SHORT.get(first.rival, first.rival)
+        table.add_column("learns, from", no_wrap=True)
+    rival = SHORT.get(first.rival, first.rival)
     midnight = all(row.as_of.time().isoformat() == "00:00:00" for row in rows)
     for name in (f"{title} {'↓' if better == 'less' else '↑'}", rival, "champion"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     table.add_column("difference, 95% interval", justify="right", no_wrap=True)
     table.add_column("to", no_wrap=True)
     table.add_column("gate", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(
+        _add_row(
+            table,
             f"{row.as_of:%Y-%m-%d}" if midnight else f"{row.as_of:%Y-%m-%d %H:%M}",
             row.run.rpartition("-")[2] + ("*" if row.crowned else ""),
             *([f"{row.objective}, {row.features or '?'}"] if mixed else []),
             *(_figure(each) for each in (row.model, row.baseline, row.champion)),
             _difference(row),
-            _SHORT.get(row.against, row.against),
+            SHORT.get(row.against, row.against),
             row.decision or "",
             _money(row.cost, row.currency),
         )
@@ -149,7 +147,7 @@ def _difference(row: Row) -> str:
 
 
 def _money(amount: float | None, currency: str | None) -> str:
-    return "" if amount is None else f"{amount:.4f} {currency}"
+    return "" if amount is None else f"{amount:.4f} {currency or ''}".strip()
 
 
 def _aged(console: Console, store: Store, layout: Layout, lane: str | None) -> Ageing:
@@ -168,25 +166,25 @@ def _print_ageing(console: Console, found: Ageing) -> None:
     title = METRICS[found.metric][0]
     console.print(Text(f"\nModels of lane {found.lane} by their age\n", style="bold"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    for name in ("age", title, "loss", "95% interval", "users known", "films known", "mean age",
-                 "models"):  # fmt: skip
+    for name in ("age", title, "fresh", "loss", "95% interval", "days", "ratings", "users",
+                 "users known", "films known", "mean age", "models"):  # fmt: skip
         table.add_column(name, justify="right", no_wrap=True)
-    fresh = found.rows[0].value
     for row in found.rows:
-        interval = ""
-        if row.low is not None and row.high is not None:
-            interval = f"{row.low / fresh:+.2%} to {row.high / fresh:+.2%}"
-        table.add_row(
+        _add_row(
+            table,
             "1 day" if row.age == 1 else f"{row.age} days",
             f"{row.value:.4f}",
-            "" if row is found.rows[0] else f"{row.loss / fresh:+.2%}",
-            interval,
+            f"{row.fresh:.4f}",
+            *shares(row),
+            f"{row.days}",
+            f"{row.ratings:,}",
+            f"{row.users:,}",
             f"{row.known_users:.1%}",
             f"{row.known_items:.1%}",
             f"{row.mean_age:.1f}",
             f"{row.models}",
         )
-    console.print(table)
+    _print_table(console, table)
     for sentence in ("", *explained(found), "", found.advice):
         _print(console, sentence)
 
@@ -204,3 +202,19 @@ def _write(target: Path, text: str) -> None:
 
 def _print(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    # What reports say is no markup of Rich.
+    table.add_row(*(Text(cell) for cell in cells))
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """As wide as it is: a figure that was cut to the width of a console is another figure."""
+    width = console.width
+    room = console.options.update(max_width=_NATURAL)
+    console.width = max(width, console.measure(table, options=room).maximum)
+    try:
+        console.print(table)
+    finally:
+        console.width = width

@@ -7,15 +7,21 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from reprlib import repr as clipped
+from typing import Any, cast
 
-from fmrec.errors import EvaluationError
+from fmrec.errors import EvaluationError, FmrecError
+from fmrec.evaluation.comparison import Better
 
 NO_LANE = ""
 """The lane of reports that name none."""
+
+SHORT = {"user_item_bias": "bias", "global_mean": "mean"}
+"""What baselines are called where there is little room."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,7 @@ class Row:
     objective: str
     features: str | None
     metric: str
-    better: str
+    better: Better
     model: float | None
     rival: str
     baseline: float | None
@@ -87,79 +93,93 @@ class History:
 
 
 def of(
-    reports: Mapping[str, Any],
-    champions: Mapping[str, Sequence[Mapping[str, Any]]],
-    unreadable: Mapping[str, str] | None = None,
+    keys: Iterable[str],
+    report: Callable[[str], Any],
+    champions: Callable[[str], Sequence[Mapping[str, Any]]],
 ) -> History:
-    """Bring the reports together.
+    """Bring the reports of the runs with these keys together, one after the other.
 
-    `reports` has the content of report.json by the key of the run. `champions` has, by lane, what
-    the lane's history says, oldest first: mappings with sequence, kind, run, as_of, at, replaces.
-    `unreadable` are runs whose report is no JSON, or what else cannot be read, with the reason;
-    they count as damaged.
+    `report` gives the content of a run's report.json; of each only a row is kept. `champions` gives
+    what the history of a lane says, oldest first: mappings with sequence, kind, run, as_of, at,
+    replaces; empty where there was none. Where either raises FmrecError, and where a report does
+    not have the form that it should, that is damaged.
     """
-    damaged = dict(unreadable or {})
-    rows: dict[str, list[Row]] = {name: [] for name in champions}
-    for key, report in reports.items():
+    damaged: dict[str, str] = {}
+    rows: dict[str, list[Row]] = {}
+    for key in keys:
         try:
-            row = _row(key, report, champions)
-        except EvaluationError as error:
-            damaged[key] = str(error)
+            row = _row(key, report(key))
+        except FmrecError as error:
+            damaged[key] = str(error).removesuffix(".")
         else:
             rows.setdefault(row.lane, []).append(row)
-    lanes = [
-        Lane(
-            name,
-            sorted(rows[name], key=lambda row: (row.as_of, row.run)),
-            [_change(each) for each in champions.get(name, [])],
-        )
-        for name in sorted(rows)
-    ]
+    lanes = []
+    for name in sorted(rows):
+        own, changes = sorted(rows[name], key=lambda row: (row.as_of, row.run)), []
+        if name != NO_LANE:
+            try:
+                changes = [_change(each) for each in champions(name)]
+            except FmrecError as error:
+                damaged[f"the champions of {name}"] = str(error).removesuffix(".")
+            else:
+                crowned = {change.run for change in changes}
+                own = [replace(row, crowned=row.run in crowned) for row in own]
+        lanes.append(Lane(name, own, changes))
     return History(lanes, dict(sorted(damaged.items())))
 
 
-def lane_of(report: Any) -> str:
-    """The lane that a report names, or NO_LANE."""
-    run = report.get("run") if isinstance(report, Mapping) else None
-    lane = run.get("lane") if isinstance(run, Mapping) else None
-    return lane if isinstance(lane, str) else NO_LANE
-
-
-def _row(key: str, report: Any, champions: Mapping[str, Sequence[Mapping[str, Any]]]) -> Row:
+def _row(key: str, report: Any) -> Row:
     run, verdict = _part(report, "run"), _part(report, "verdict")
     metric, rival = _text(verdict, "metric"), _text(verdict, "against")
-    use, lane = run.get("use"), lane_of(report)
-    compared = [
-        each
-        for each in report.get("comparisons") or []
-        if (each["use"], each["metric"], each["against"]) == (use, metric, "champion")
-    ]
+    wanted = _text_or_none(run, "use"), metric, "champion"
+    compared = [each for each in _comparisons(report) if _what(each) == wanted]
     told = compared[0] if compared else verdict
-    low, high = verdict.get("low"), verdict.get("high")
-    cost, gate = report.get("cost") or {}, report.get("gate") or {}
-    rivals = report.get("baselines") or {}
+    low, high = _figure(verdict, "low"), _figure(verdict, "high")
+    cost, champion = _part_or_empty(report, "cost"), _part_or_empty(report, "baselines")
     return Row(
         as_of=_moment(_text(run, "as_of")),
         run=key,
-        lane=lane,
+        lane=_text_or_none(run, "lane") or NO_LANE,
         objective=_text(run, "objective"),
-        features=run.get("features"),
+        features=_text_or_none(run, "features"),
         metric=metric,
-        # Before rankings had a verdict, less of a metric was always better.
-        better=verdict.get("better", "less"),
-        model=verdict.get("candidate"),
+        better=_better(verdict),
+        model=_figure(verdict, "candidate"),
         rival=rival,
-        baseline=verdict.get("reference"),
+        baseline=_figure(verdict, "reference"),
         over_baseline=None if low is None or high is None else (low, high),
-        champion=(rivals.get("champion") or {}).get(metric),
+        champion=_figure(_part_or_empty(champion, "champion"), metric),
         against="champion" if compared else rival,
-        **{name: told.get(name) for name in ("difference", "low", "high")},
-        decision=gate.get("decision"),
-        crowned=None if lane not in champions else key in {c["run"] for c in champions[lane]},
-        cost=cost.get("total"),
-        currency=cost.get("currency"),
-        events=(report.get("counts") or {}).get("events"),
+        difference=_figure(told, "difference"),
+        low=_figure(told, "low"),
+        high=_figure(told, "high"),
+        decision=_text_or_none(_part_or_empty(report, "gate"), "decision"),
+        crowned=None,
+        cost=_figure(cost, "total"),
+        currency=_text_or_none(cost, "currency"),
+        events=_count(_part_or_empty(report, "counts"), "events"),
     )
+
+
+def _comparisons(report: Mapping[str, Any]) -> Sequence[Any]:
+    found = report.get("comparisons")
+    if not isinstance(found, list | None):
+        raise _wrong("comparisons", found, "a list")
+    return found or []
+
+
+def _what(comparison: Any) -> tuple[str, str, str]:
+    if not isinstance(comparison, Mapping):
+        raise _wrong("comparisons", comparison, "a part")
+    return _text(comparison, "use"), _text(comparison, "metric"), _text(comparison, "against")
+
+
+def _better(verdict: Mapping[str, Any]) -> Better:
+    # Before rankings had a verdict, less of a metric was always better.
+    value = verdict.get("better", "less")
+    if value not in ("less", "more"):
+        raise _wrong("better", value, "less or more")
+    return cast(Better, value)
 
 
 def _change(told: Mapping[str, Any]) -> Change:
@@ -174,11 +194,49 @@ def _part(report: Any, name: str) -> Mapping[str, Any]:
     return part
 
 
+def _part_or_empty(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = report.get(name)
+    if not isinstance(part, Mapping | None):
+        raise _wrong(name, part, "a part")
+    return part or {}
+
+
 def _text(part: Mapping[str, Any], name: str) -> str:
-    value = part.get(name)
-    if not isinstance(value, str):
+    value = _text_or_none(part, name)
+    if value is None:
         raise EvaluationError(f"its report.json does not say {name}")
     return value
+
+
+def _text_or_none(part: Mapping[str, Any], name: str) -> str | None:
+    value = part.get(name)
+    if not isinstance(value, str | None):
+        raise _wrong(name, value, "a text")
+    return value
+
+
+def _figure(part: Mapping[str, Any], name: str) -> float | None:
+    value = part.get(name)
+    if value is None:
+        return None
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise _wrong(name, value, "a finite number")
+    return number
+
+
+def _count(part: Mapping[str, Any], name: str) -> int | None:
+    number = _figure(part, name)
+    if number is not None and not number.is_integer():
+        raise _wrong(name, number, "a count")
+    return None if number is None else int(number)
+
+
+def _wrong(name: str, value: Any, wanted: str) -> EvaluationError:
+    return EvaluationError(f"in its report.json {name} is {clipped(value)}, not {wanted}")
 
 
 def _moment(value: str | datetime) -> datetime:

@@ -12,13 +12,12 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from fmrec.evaluation.ageing import Ageing, explained
-from fmrec.evaluation.history import History, Lane, Row
+from fmrec.evaluation.ageing import Aged, Ageing, explained, shares
+from fmrec.evaluation.history import SHORT, History, Lane, Row
 from fmrec.evaluation.plot_svg import CHAMPION, INK, MODEL, svg
 from fmrec.evaluation.wording import BASELINES, METRICS
 
 _TICKS = 4
-_SHORT = {"user_item_bias": "bias", "global_mean": "mean"}
 
 
 def render(history: History, ageing: Ageing | None) -> str:
@@ -84,7 +83,7 @@ def _cells(row: Row) -> dict[str, Any]:
         "figures": [_figure(each) for each in (row.model, row.baseline, row.champion)],
         "difference": "" if row.difference is None else f"{row.difference:+.4f}",
         "interval": f"{row.low:+.4f} to {row.high:+.4f}" if known else "",
-        "against": _SHORT.get(row.against, row.against),
+        "against": SHORT.get(row.against, row.against),
         "decision": row.decision or "",
         "crowned": bool(row.crowned),
         "events": "" if row.events is None else f"{row.events:,}",
@@ -204,27 +203,30 @@ def _floats(values: Sequence[float | None]) -> list[float]:
 
 
 def _ageing(found: Ageing) -> Mapping[str, Any]:
-    fresh = found.rows[0]
     return {
         "lane": found.lane,
         "metric": METRICS[found.metric][0],
         "advice": found.advice,
         "explained": [_with_code(sentence) for sentence in explained(found)],
-        "rows": [
-            {
-                "age": f"{row.age} day" if row.age == 1 else f"{row.age} days",
-                "mean": f"{row.mean_age:.1f}",
-                "models": row.models,
-                "value": f"{row.value:.4f}",
-                "loss": "" if row is fresh else f"{row.loss / fresh.value:+.2%}",
-                "interval": ""
-                if row.low is None or row.high is None
-                else f"{row.low / fresh.value:+.2%} to {row.high / fresh.value:+.2%}",
-                "users": f"{row.known_users:.1%}",
-                "items": f"{row.known_items:.1%}",
-            }
-            for row in found.rows
-        ],
+        "rows": [_aged(row) for row in found.rows],
+    }
+
+
+def _aged(row: Aged) -> Mapping[str, Any]:
+    loss, interval = shares(row)
+    return {
+        "age": f"{row.age} day" if row.age == 1 else f"{row.age} days",
+        "value": f"{row.value:.4f}",
+        "fresh": f"{row.fresh:.4f}",
+        "loss": loss,
+        "interval": interval,
+        "days": row.days,
+        "ratings": f"{row.ratings:,}",
+        "users": f"{row.users:,}",
+        "known_users": f"{row.known_users:.1%}",
+        "known_items": f"{row.known_items:.1%}",
+        "mean": f"{row.mean_age:.1f}",
+        "models": row.models,
     }
 
 

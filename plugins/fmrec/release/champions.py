@@ -159,8 +159,8 @@ def promote(
 
     Raises NotPromotedError when `as_of` is after `at`, and when the current champion describes a
     later moment than `as_of` or is another one than the run was compared with; also when that one
-    was promoted at the same time,
-    for each number of the history is written once. DataError and StoreError as `history`.
+    was promoted at the same time, for each number of the history is written once. DataError and
+    StoreError as `history`.
     """
     while True:
         past = history(store, layout, lane)
@@ -169,18 +169,7 @@ def promote(
                 return entry
         champion = current(past)
         _check(champion, lane, run, as_of, compared_with, at)
-        entry = Champion(
-            sequence=len(past) + 1,
-            kind=PROMOTION,
-            lane=lane,
-            run=run,
-            as_of=as_of.astimezone(UTC),
-            manifest=manifest,
-            artifact=artifact,
-            decision=decision,
-            at=at.astimezone(UTC).replace(microsecond=0),
-            replaces=champion.run if champion else None,
-        )
+        entry = _next(past, PROMOTION, lane, run, as_of, manifest, artifact, decision, at)
         try:
             store.put(_key(layout.champions(lane), entry.sequence), entry.to_json())
         except ConflictError:
@@ -189,6 +178,25 @@ def promote(
                 raise
         else:
             return entry
+
+
+def _next(
+    past: Sequence[Champion],
+    kind: str,
+    lane: str,
+    run: str,
+    as_of: datetime,
+    manifest: str,
+    artifact: str,
+    decision: Mapping[str, Any] | None,
+    at: datetime,
+) -> Champion:
+    """The entry that follows the history `past`; its moments in UTC, now to the second."""
+    moment, now = as_of.astimezone(UTC), at.astimezone(UTC).replace(microsecond=0)
+    before = past[-1].run if past else None
+    return Champion(
+        len(past) + 1, kind, lane, run, moment, manifest, artifact, decision, now, before
+    )
 
 
 def appoint(
@@ -213,18 +221,8 @@ def appoint(
     champion = current(past)
     if champion is not None and champion.run == run:
         return champion
-    entry = Champion(
-        sequence=len(past) + 1,
-        kind=ROLLBACK if any(each.run == run for each in past) else PROMOTION,
-        lane=lane,
-        run=run,
-        as_of=as_of.astimezone(UTC),
-        manifest=manifest,
-        artifact=artifact,
-        decision=None,
-        at=at.astimezone(UTC),
-        replaces=champion.run if champion else None,
-    )
+    kind = ROLLBACK if any(each.run == run for each in past) else PROMOTION
+    entry = _next(past, kind, lane, run, as_of, manifest, artifact, None, at)
     store.put(_key(layout.champions(lane), entry.sequence), entry.to_json())
     return entry
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
@@ -15,7 +16,16 @@ from numpy.typing import NDArray
 from fmrec import topn
 from fmrec.errors import ConfigurationError, EvaluationError, FmrecError
 from fmrec.evaluation import ranking
-from fmrec.evaluation.ageing import AGES, Ageing, Facts, Schedule, advice, aged, schedule
+from fmrec.evaluation.ageing import (
+    AGES,
+    NO_MODEL,
+    Ageing,
+    Facts,
+    Schedule,
+    advice,
+    aged,
+    schedule,
+)
 from fmrec.evaluation.comparison import Better
 from fmrec.evaluation.objectives import RANKING, objective
 from fmrec.events.design import Design
@@ -50,7 +60,7 @@ def ageing(
     *,
     progress: Progress = lambda done, total: None,
 ) -> Ageing:
-    """Ask the models of a lane about the ratings of the days on which there is one of each age.
+    """Ask the models of a lane about the ratings of the days that have a fresh and an older one.
 
     Without a lane, the one with the most runs. Of its runs those count that were told the same of
     data and model, as far as they are the most. The ratings are those that the latest of them saw.
@@ -68,28 +78,33 @@ def ageing(
     if len(plan.ages) < 2:
         raise EvaluationError(_too_few(runs))
     if len(plan.ages) < len(AGES):
-        left = " and ".join(str(age) for age in AGES[len(plan.ages) :])
+        left = " or ".join(str(age) for age in AGES if age not in plan.ages)
         notes.append(
-            f"No day has models of {left} days besides. A longer backfill gives them: "
+            f"No day has a model of {left} days beside a fresh one. A longer backfill gives it: "
             f"`{_backfill(latest)}`"
         )
     by_lists = latest.run.settings.promoted_for == RANKING
     ratings = history[history["day"].isin(plan.days)]
     if by_lists:
         ratings = ratings[ratings["rating"] >= LIKED_FROM]
-    learnt = _learnt(ratings, runs, plan)
-    ratings = ratings[~learnt].sort_values(["day", *_PAIR], ignore_index=True)
+    rated = _rated_before(ratings, runs, plan, held_back=by_lists)
+    ratings = ratings[~rated].sort_values(["day", *_PAIR], ignore_index=True)
     if ratings.empty:
         raise EvaluationError(
-            f"on the {plan.days.size} days that have models of every age there is nothing to judge "
-            f"them by. Make more runs: `{_backfill(latest)}`"
+            f"on the {plan.days.size} days that have a fresh model and an older one there is "
+            f"nothing to judge them by. Make more runs: `{_backfill(latest)}`"
         )
     asked = ratings[["day", "user_id"]].drop_duplicates() if by_lists else ratings
-    values, facts = _ask(asked, ratings, runs, plan, _lists(history) if by_lists else _scores,
-                         progress)  # fmt: skip
+    plan = _with_ratings(plan, ratings)
+    if len(plan.ages) < 2:
+        raise EvaluationError(_too_few(runs))
+    answer = _lists(history) if by_lists else _scores
+    values, judged, facts = _ask(asked, ratings, runs, plan, answer, progress)
     metric, better, root = _metric(latest)
     users = asked["user_id"].to_numpy()
-    rows = aged(plan.ages, values, users, facts, root=root, better=better, seed=SEED)
+    rows = aged(plan.ages, values, judged, users, facts, root=root, better=better, seed=SEED)
+    lags = [runs[each].run.as_of.timestamp() - _horizon(runs[each]) for each, _ in _uses(plan)]
+    lag = float(np.median(lags)) / DAY
     return Ageing(
         lane=latest.run.lane,
         metric=metric,
@@ -103,8 +118,9 @@ def ageing(
         ratings=len(ratings),
         users=np.unique(users).size,
         over=f"{len(asked):,} lists, one for each user and day" if by_lists else "all ratings",
-        rerated=int(learnt.sum()),
-        advice=advice(rows, plan.days.size),
+        rerated=int(rated.sum()),
+        lag=lag,
+        advice=advice(rows, lag),
         notes=notes,
     )
 
@@ -115,13 +131,23 @@ def _read(store: Store, layout: Layout, notes: list[str]) -> list[Published]:
     for key in published.names(layout, store):
         try:
             run = Published.of(layout.of(key), store)
-            _horizon(run), run.manifest["finished"]
+            _check(run)
             runs.append(run)
         except (FmrecError, ValueError, KeyError, TypeError, AttributeError):
             damaged.append(key)
     if damaged:
         notes.append(f"Left out, as their manifest.json is damaged: {', '.join(damaged)}.")
     return runs
+
+
+def _check(run: Published) -> None:
+    """Ask for what is read of a manifest later; errors of Python's own kinds where it lacks it."""
+    _horizon(run), run.manifest["finished"]
+    for name, part in run.manifest["events"].items():
+        if name != EXAMPLES:
+            [each["key"] for each in part["files"]]
+    scale = run.manifest["source"]["scale"]
+    scale["high"] - scale["low"]
 
 
 def _of_lane(
@@ -148,8 +174,16 @@ def _of_lane(
 def _kind(run: Published) -> str:
     """What the run was told of its data and its model, as far as the lane does not say it."""
     told = asdict(run.run.settings)
-    shaping = [each.name for each in fields(RunSettings) if each.metadata["section"] not in _ASIDE]
-    return json.dumps({name: told[name] for name in shaping if name != "as_of"})
+    return json.dumps({name: told[name] for name in _shaping()})
+
+
+def _shaping() -> list[str]:
+    """The settings that data and model depend on, besides the moment."""
+    return [
+        each.name
+        for each in fields(RunSettings)
+        if each.metadata["section"] not in _ASIDE and each.name != "as_of"
+    ]
 
 
 def _alike(groups: list[list[Published]], notes: list[str]) -> list[Published]:
@@ -181,27 +215,45 @@ def _ratings(run: Published) -> pd.DataFrame:
     return events.assign(day=events["timestamp"] // DAY * DAY)
 
 
-def _learnt(ratings: pd.DataFrame, runs: list[Published], plan: Schedule) -> pd.Series[bool]:
-    """Which ratings are of a user and film that a model of their day was trained on."""
+def _rated_before(
+    ratings: pd.DataFrame, runs: list[Published], plan: Schedule, *, held_back: bool
+) -> pd.Series[bool]:
+    """Which ratings are of a user and film that a run of their day knew another rating of.
+
+    Of what the run was trained on; with `held_back` of the rest too, as far as it is of days
+    before: a film that was rated is no find in a list.
+    """
     pairs = pd.MultiIndex.from_frame(ratings[_PAIR])
     found = pd.Series(data=False, index=ratings.index)
     for number, places in _uses(plan):
         run = runs[number]
         train = events_of(run.manifest["events"]["train"], run.store)
-        newest, days = int(train["timestamp"].max()), plan.days[[day for day, _ in places]]
+        days = np.unique(plan.days[[day for day, _ in places]])
+        newest = int(train["timestamp"].max())
         if newest != _horizon(run) or newest >= days.min():
             raise EvaluationError(
                 f"run {run.run.layout.run} was trained on a rating of the second {newest}, its "
                 f"manifest.json says {_horizon(run)}: they are not of one run. Clear its tasks"
             )
-        known = pairs.isin(pd.MultiIndex.from_frame(train[_PAIR]))
-        found |= ratings["day"].isin(days) & known
+        events = _ratings(run) if held_back else train
+        for begin in days:
+            before = events[events["timestamp"] < begin]
+            known = pairs.isin(pd.MultiIndex.from_frame(before[_PAIR]))
+            found |= (ratings["day"] == begin) & known
     return found
+
+
+def _with_ratings(plan: Schedule, ratings: pd.DataFrame) -> Schedule:
+    """The plan of the days that have ratings to judge by, and of the ages these leave."""
+    there = np.isin(plan.days, ratings["day"])
+    kept = (plan.models[there] != NO_MODEL).any(axis=0)
+    ages = tuple(age for age, stays in zip(plan.ages, kept, strict=True) if stays)
+    return Schedule(ages, plan.days[there], plan.models[there][:, kept])
 
 
 def _uses(plan: Schedule) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """Each model that is asked, and for which day and age: their places."""
-    for number in np.unique(plan.models).tolist():
+    for number in np.unique(plan.models[plan.models != NO_MODEL]).tolist():
         yield number, [(int(day), int(age)) for day, age in np.argwhere(plan.models == number)]
 
 
@@ -212,13 +264,14 @@ def _ask(
     plan: Schedule,
     answer: _Answer,
     progress: Progress,
-) -> tuple[Array, list[Facts]]:
-    """The terms of the metric of each age, (ages, len(asked)), and what is known of the ages.
+) -> tuple[Array, NDArray[np.bool_], list[Facts]]:
+    """The terms of the metric of each age, and where there are any, (ages, len(asked)) both.
 
-    Both frames are sorted by their column `day`.
+    And what else is known of the ages. Both frames are sorted by their column `day`.
     """
-    values = np.empty((len(plan.ages), len(asked)))
-    seconds, users, items = np.zeros((3, len(plan.ages)))
+    values = np.full((len(plan.ages), len(asked)), np.nan)
+    judged = np.zeros(values.shape, bool)
+    seconds, users, items, count = np.zeros((4, len(plan.ages)))
     uses = list(_uses(plan))
     for done, (number, places) in enumerate(uses):
         progress(done, len(uses))
@@ -228,19 +281,26 @@ def _ask(
             begin = int(plan.days[day])
             events = ratings.iloc[_of_day(ratings, begin)]
             values[age, _of_day(asked, begin)] = answer(run, model, design, begin, events)
+            judged[age, _of_day(asked, begin)] = True
+            count[age] += len(events)
             seconds[age] += (events["timestamp"] - _horizon(run)).sum()
             users[age] += events["user_id"].isin(design.space.trained_users).sum()
             items[age] += events["item_id"].isin(design.space.trained_items).sum()
     progress(len(uses), len(uses))
-    return values, [
-        Facts(
-            mean_age=float(seconds[age]) / DAY / len(ratings),
-            models=np.unique(plan.models[:, age]).size,
-            known_users=float(users[age]) / len(ratings),
-            known_items=float(items[age]) / len(ratings),
+    facts = []
+    for age, models in enumerate(plan.models.T):
+        used = models[models != NO_MODEL]
+        facts.append(
+            Facts(
+                mean_age=float(seconds[age] / count[age]) / DAY,
+                models=np.unique(used).size,
+                days=used.size,
+                ratings=int(count[age]),
+                known_users=float(users[age] / count[age]),
+                known_items=float(items[age] / count[age]),
+            )
         )
-        for age in range(len(plan.ages))
-    ]
+    return values, judged, facts
 
 
 def _of_day(frame: pd.DataFrame, begin: int) -> slice:
@@ -281,20 +341,18 @@ def _metric(run: Published) -> tuple[str, Better, bool]:
 
 
 def _told(run: Published) -> dict[str, Any]:
+    """What makes a run of this lane with such data and such a model, beyond defaults."""
     told = asdict(run.run.settings)
     default = {each.name: each.default for each in fields(RunSettings)}
-    return {
-        name: value
-        for name, value in told.items()
-        if value != default[name] and name not in {"as_of", "max_runtime_minutes"}
-    }
+    names = [*_shaping(), "use"]
+    return {name: told[name] for name in names if told[name] != default[name]}
 
 
 def _backfill(run: Published) -> str:
     """The command that makes runs like this one, of the days up to it."""
     last = run.run.as_of.date() - timedelta(days=1)
     told = _told(run)
-    conf = f" --dag-run-conf '{json.dumps(told)}'" if told else ""
+    conf = f" --dag-run-conf {shlex.quote(json.dumps(told))}" if told else ""
     return (
         "python -m fmrec airflow backfill create --dag-id fmrec_retrain "
         f"--from-date {last - _BACKFILL} --to-date {last}{conf}"
