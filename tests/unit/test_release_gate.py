@@ -158,7 +158,7 @@ def test_a_better_model_takes_the_champions_place() -> None:
     assert found["reasons"] == [
         "Baseline: RMSE 0.8800 is below the 0.9500 of user + item bias "
         "(95% interval of the gain +0.0600 to +0.0800, 459 users).",
-        "Champion: RMSE 0.8930 is below the 0.9000 of champion "
+        "Champion: RMSE 0.8930 is below the 0.9000 of the champion "
         "(95% interval of the gain +0.0020 to +0.0120, 459 users): all of it lies above zero.",
     ]
 
@@ -211,7 +211,7 @@ def test_the_same_predictions_leave_the_champion_in_place() -> None:
     found = decide(compared, Policy(ask_from=0.5))
     words = "Keep the champion: the same predictions as the champion of 7 March 1998"
     assert said(found) == ("keep", words)
-    assert "RMSE 0.9000 is exactly the 0.9000 of champion" in found["reasons"][1]
+    assert "RMSE 0.9000 is exactly the 0.9000 of the champion" in found["reasons"][1]
     # With a tolerance a fresher model may follow one that it equals.
     assert decide(compared, Policy(tolerance=0.01))["decision"] == "promote"
 

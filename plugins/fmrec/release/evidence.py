@@ -110,7 +110,7 @@ def _row(each: Mapping[str, Any], where: str) -> Row:
     return Row(
         use=get(each, "use", where),
         metric=get(each, "metric", where),
-        rival=BASELINES.get(rival, rival),
+        rival="the champion" if rival == CHAMPION else BASELINES[rival],
         up=up,
         candidate=_number(each, "candidate", where),
         reference=_number(each, "reference", where),
