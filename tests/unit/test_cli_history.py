@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import shlex
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from fmrec.steps.ageing import ageing
 from fmrec.steps.events import events
 from fmrec.steps.plan import plan
 from fmrec.steps.published import Published
+from fmrec.steps.xcom import events_of
 from fmrec.store import Store
 
 FIRST = datetime(1998, 1, 1, tzinfo=UTC)
@@ -43,12 +45,16 @@ DRIFT = 0.04  # stars a day
 LANE = "rating-ml-100k-time"
 SETTINGS = {"validation_fraction": 0.0, "test_fraction": 0.02}
 
-# The runs of these days have learnt up to the day before: what is held back lies on it too. So
-# days 41 and 42, and no other, have models of 1, 7, 14 and 28 days (of days 39, 33, 26 and 12).
-# Only the last run, which is too young for any day, has seen the ratings of those days.
+# The runs of these days have learnt up to the day before: what is held back lies on it too. The
+# last run is too young for any day, but it alone has seen the ratings of all.
 BACKFILL = (13, 27, 34, 40, 44)
-LEARNT = {1: 39, 7: 33, 14: 26, 28: 12}
-JUDGED = (41, 42)
+# By age, for each day that has a model of it and a fresh one: up to which day it has learnt.
+LEARNT = {
+    1: {28: 26, 29: 26, 35: 33, 36: 33, 41: 39, 42: 39},
+    7: {35: 26, 36: 26, 41: 33, 42: 33},
+    14: {28: 12, 29: 12, 41: 26, 42: 26},
+    28: {41: 12, 42: 12},
+}
 
 
 def ratings() -> list[tuple[int, int, float, int]]:
@@ -71,24 +77,27 @@ def film(user: int, day: int) -> int:
 class Past:
     """A bucket of published runs, each with a model that knows what was given on its last day."""
 
-    def __init__(self, s3: Any, cache: Path, prefix: str) -> None:
+    def __init__(self, s3: Any, cache: Path, prefix: str, more: Sequence[Any] = ()) -> None:
         self.s3, self.store, self.cache = s3, Store(s3, "fmrec"), cache
         self.deployment = Deployment(bucket="fmrec", prefix=prefix, role_arn="arn", cache_dir=cache)
         self.layout = Layout("fmrec", prefix, "")
-        user, item, rating, time = zip(*ratings(), strict=True)
+        user, item, rating, time = zip(*ratings(), *more, strict=True)
         nothing = [0] * len(user)
         values = [user, item, rating, time, nothing, nothing]
         columns = dict(zip(tables.RATINGS.names, map(list, values), strict=True))
-        self.store.put_table("ratings", pa.table(columns, tables.RATINGS))
+        # What every test reads is there once.
+        own = f"{prefix}-" if more else ""
+        self.index = f"{own}sources"
+        self.store.put_table(f"{own}ratings", pa.table(columns, tables.RATINGS))
         self.store.put_table("users", tables.USERS.empty_table())
         self.store.put_table("items", tables.ITEMS.empty_table())
-        index = {"indexes": [{"ratings": [{"key": "ratings"}]}]}
-        self.store.put("sources", json.dumps(index).encode())
+        index = {"indexes": [{"ratings": [{"key": f"{own}ratings"}]}]}
+        self.store.put(self.index, json.dumps(index).encode())
 
     def publish(self, day: int, name: str = "r", **settings: Any) -> Run:
         """A run that sees the days before `day`; for lists its model has a taste of its own."""
         told = plan(name, FIRST + timedelta(days=day), SETTINGS | settings, self.deployment)
-        keys = {"sources": "sources", "users": "users", "items": "items"}
+        keys = {"sources": self.index, "users": "users", "items": "items"}
         made = events(told, {"keys": keys}, self.s3)
         run = Run.from_xcom(told)
         manifest = {
@@ -183,8 +192,10 @@ def opened(made: Past, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "state_folder", lambda _: state)
 
 
-def shown(lane: str | None = None, page: Path | None = None, advise: bool = False) -> str:
-    console = Console(file=io.StringIO(), width=100)
+def shown(
+    lane: str | None = None, page: Path | None = None, advise: bool = False, width: int = 100
+) -> str:
+    console = Console(file=io.StringIO(), width=width)
     history.show(lane, page, advise, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -195,14 +206,20 @@ def test_a_known_drift_is_what_the_ages_lose(backfilled: Past) -> None:
     found = ageing(backfilled.store, backfilled.layout, progress=lambda *each: asked.append(each))
     assert [row.age for row in found.rows] == [1, 7, 14, 28]
     for row in found.rows:
-        days = np.array(JUDGED) - LEARNT[row.age]
+        days = np.array([day - learnt for day, learnt in LEARNT[row.age].items()])
+        fresh = np.array([day - LEARNT[1][day] for day in LEARNT[row.age]])
         assert row.value == pytest.approx(math.sqrt(1 + np.mean((DRIFT * days) ** 2)), rel=1e-6)
+        assert row.fresh == pytest.approx(math.sqrt(1 + np.mean((DRIFT * fresh) ** 2)), rel=1e-6)
+        assert row.loss == pytest.approx(row.value - row.fresh)
         assert row.mean_age == pytest.approx(days.mean(), abs=1e-3)
-        assert (row.models, row.known_users, row.known_items) == (1, 1, 1)
-        assert row.loss == pytest.approx(row.value - found.rows[0].value)
+        assert row.models == len(set(LEARNT[row.age].values()))
+        assert (row.days, row.ratings, row.users) == (days.size, 10 * days.size, 10)
+        assert (row.known_users, row.known_items) == (1, 1)
     assert (found.lane, found.metric, found.better, found.runs) == (LANE, "rmse", "less", 5)
-    assert (found.ratings, found.users, found.days) == (20, 10, 2)
-    assert (f"{found.first}", f"{found.last}") == ("1998-02-11", "1998-02-12")
+    assert (found.ratings, found.users, found.days) == (60, 10, 6)
+    assert (f"{found.first}", f"{found.last}") == ("1998-01-29", "1998-02-12")
+    # Each run has learnt up to an hour and some seconds into the day before its own.
+    assert found.lag == pytest.approx(23 / 24, abs=1e-3)
     assert asked == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     assert found.notes == []
 
@@ -221,14 +238,40 @@ def test_a_rating_that_a_model_has_learnt_is_not_judged(backfilled: Past) -> Non
     assert "1 rating was left out" in "".join(explained(found))
 
 
+def test_who_and_what_is_unknown_is_told_apart(bucket: Any, tmp_path: Path) -> None:
+    """A newcomer of day 41 rates a film that all know; on day 42 one of all rates a new film."""
+    newcomer = (USERS + 1, film(1, 0), 3.0, BEGIN + 41 * DAY)
+    news = [(1, FILMS + 9, 3.0, BEGIN + 42 * DAY), (2, FILMS + 9, 3.0, BEGIN + 42 * DAY)]
+    made = Past(bucket, tmp_path, tmp_path.name, [newcomer, *news])
+    for day in BACKFILL:
+        made.publish(day)
+    for row in ageing(made.store, made.layout).rows:
+        assert row.ratings == 10 * row.days + 3
+        assert row.known_users == pytest.approx(1 - 1 / row.ratings)
+        assert row.known_items == pytest.approx(1 - 2 / row.ratings)
+
+
+def test_a_film_that_was_rated_before_is_no_find(bucket: Any, tmp_path: Path) -> None:
+    """User 10 rates a film on the day that run 40 holds back, and likes it more on day 41."""
+    again = (10, film(10, 39), 5.0, BEGIN + 41 * DAY)
+    made = Past(bucket, tmp_path, tmp_path.name, [again])
+    runs = [made.publish(day, use="ranking") for day in BACKFILL]
+    held = made.store.get(runs[3].layout.published_report("manifest.json"))
+    test = events_of(json.loads(held)["events"]["test"], made.store)
+    assert ((test["user_id"] == 10) & (test["item_id"] == film(10, 39))).any()
+    found = ageing(made.store, made.layout)
+    assert (found.rerated, found.ratings) == (2, 30)  # and user 3's of day 42
+
+
 def test_likes_are_judged_by_cross_entropy(past: Past) -> None:
     for day in BACKFILL:
         past.publish(day, objective="like")
     found = ageing(past.store, past.layout)
     for row in found.rows:
-        # Every other rating is a like, and all have one probability.
-        likely = 1 / (1 + math.exp(-(2 + DRIFT * LEARNT[row.age])))
-        wanted = -(math.log(likely) + math.log(1 - likely)) / 2
+        # Every other rating is a like, and all of a day have one probability.
+        days = np.array(list(LEARNT[row.age].values()))
+        likely = 1 / (1 + np.exp(-(2 + DRIFT * days)))
+        wanted = -np.mean(np.log(likely) + np.log(1 - likely)) / 2
         assert row.value == pytest.approx(wanted, rel=1e-6)
     assert found.metric == "cross_entropy"
 
@@ -239,16 +282,17 @@ def test_lists_are_judged_by_what_their_users_like_on_the_day(past: Past) -> Non
     found = ageing(past.store, past.layout)
     assert found.lane == "ranking-ml-100k-time"
     assert (found.metric, found.better) == ("ndcg@10", "more")
-    assert found.ratings == 10
-    assert found.over == "10 lists, one for each user and day"
+    assert found.ratings == 30
+    assert found.over == "30 lists, one for each user and day"
     for row in found.rows:
-        past_run = Published.of(runs[LEARNT[row.age] + 1].layout, past.store)
-        model, design = past_run.model(), past_run.design()
-        catalogue = design.space.trained_items
-        scores = dict(zip(catalogue.tolist(), model.score(design.item_side(catalogue)).tolist(),
-                          strict=True))  # fmt: skip
         gains = []
-        for day in JUDGED:
+        for day, learnt in LEARNT[row.age].items():
+            past_run = Published.of(runs[learnt + 1].layout, past.store)
+            model, design = past_run.model(), past_run.design()
+            catalogue = design.space.trained_items
+            scores = dict(zip(catalogue.tolist(),
+                              model.score(design.item_side(catalogue)).tolist(),
+                              strict=True))  # fmt: skip
             for user in range(2, USERS + 1, 2):
                 seen = {film(user, before) for before in range(day)}
                 unseen = sorted(set(scores) - seen, key=lambda each: (-scores[each], each))
@@ -263,16 +307,38 @@ def test_the_runs_of_one_kind_are_compared(past: Past) -> None:
     for day in BACKFILL:
         past.publish(day)
     past.publish(40, "again")
-    past.publish(40, features="side")
+    past.publish(45, features="side")  # the latest of all, but alone
     broken = past.publish(41, "broken")
     past.put(broken, "manifest.json", b"{}")
     found = ageing(past.store, past.layout)
     assert found.runs == 5
-    assert found.rows[0].models == 1
+    assert [row.models for row in found.rows] == [3, 2, 2, 1]
     [damaged, otherwise] = found.notes
     assert broken.layout.run in damaged
     assert "1 run of the lane was told otherwise" in otherwise
     assert found.told == SETTINGS
+
+
+def test_a_manifest_that_lacks_a_part_is_named_and_left_out(past: Past) -> None:
+    for day in BACKFILL[2:]:
+        past.publish(day)
+    lacking = [("source",), ("source", "scale"), ("events", "test", "files"), ("tables",),
+               ("events", "train"), ("events", "train", "files"), ("finished",)]  # fmt: skip
+    broken = []
+    for number, path in enumerate(lacking):
+        run = past.publish(41, f"broken-{number}")
+        manifest = json.loads(past.store.get(run.layout.published_report("manifest.json")))
+        part = manifest
+        for name in path[:-1]:
+            part = part[name]
+        del part[path[-1]]
+        past.put(run, "manifest.json", manifest)
+        broken.append(run.layout.run)
+    found = ageing(past.store, past.layout)
+    assert found.notes[0] == (
+        f"Left out, as their manifest.json is damaged: {', '.join(sorted(broken))}."
+    )
+    assert found.runs == 3
 
 
 def test_a_model_that_has_learnt_more_than_its_manifest_says_is_refused(past: Past) -> None:
@@ -291,7 +357,7 @@ def test_fewer_ages_are_judged_where_no_day_has_all(past: Past) -> None:
     found = ageing(past.store, past.layout)
     assert [row.age for row in found.rows] == [1, 7]
     [note] = found.notes
-    assert "No day has models of 14 and 28 days besides" in note
+    assert "No day has a model of 14 or 28 days beside a fresh one" in note
     assert "--from-date 1997-12-15 --to-date 1998-02-13" in note
 
 
@@ -312,6 +378,46 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(past: Past) -> N
         ConfigurationError, match=f"no run is in lane 'x'; there are runs in {LANE}"
     ):
         ageing(past.store, past.layout, "x")
+
+
+def test_the_command_makes_such_runs_in_any_shell(past: Past) -> None:
+    told = {"use": "ranking", "source": "ml-100k", "features": "side"}
+    aside = {"only": "year>=1990", "gate_tolerance": 0.1, "peers": "ease",
+             "instance_type": "ml.c5.large", "max_runtime_minutes": 90}  # fmt: skip
+    past.publish(44, **told, **aside)
+    with pytest.raises(EvaluationError) as raised:
+        ageing(past.store, past.layout)
+    words = shlex.split(str(raised.value).split("`")[1])
+    del told["source"]  # the default
+    assert json.loads(words[words.index("--dag-run-conf") + 1]) == SETTINGS | told
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_no_figure_is_cut_however_narrow_the_console(past: Past, width: int) -> None:
+    run = past.publish(13)
+    made = report(run)
+    made["gate"]["decision"], made["verdict"]["against"] = "[/b]", "[red]rival"
+    made["run"]["features"] = "[bold]"
+    past.put(run, "report.json", made)
+    past.put(past.publish(14), "report.json", report(run))  # of another kind: one column more
+    for line in shown(width=width).splitlines():
+        if line.startswith("1998-01-14") and "[/b]" in line:
+            break
+    assert line.split() == [
+        "1998-01-14", run.layout.run.rpartition("-")[2], "rating,", "[bold]", "1.0100", "1.0500",
+        "-0.0400", "-0.0600..-0.0200", "[red]rival", "[/b]", "0.0021", "USD",
+    ]  # fmt: skip
+
+
+def test_a_pipe_gets_whole_lines(
+    past: Past, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    past.publish(13)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["history"]) == 0
+    [line] = [each for each in capsys.readouterr().out.splitlines() if each.startswith("1998")]
+    for whole in ("1998-01-14", "1.0100", "1.0500", "-0.0600..-0.0200", "0.0021 USD"):
+        assert whole in line.rstrip()
 
 
 def test_the_runs_are_listed_and_the_page_is_written(past: Past, tmp_path: Path) -> None:
@@ -353,7 +459,7 @@ def test_the_advice_is_printed_and_shown(
     days = next(line for line in text.splitlines() if line.strip().startswith("28 days"))
     assert days.split()[:3] == ["28", "days", "1.5469"]
     assert days.split()[-4:] == ["100.0%", "100.0%", "29.5", "1"]
-    assert "Whether models may be 7 days old cannot be told" in text
+    assert "Whether models may be 7 days old cannot be told: 10 users are too few" in text
     assert "How often to retrain" in page.read_text()
 
 

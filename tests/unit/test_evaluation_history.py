@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -10,9 +13,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from fmrec.errors import EvaluationError
 from fmrec.evaluation import history, history_page
 from fmrec.evaluation.ageing import Aged, Ageing, explained
-from fmrec.evaluation.history import NO_LANE
+from fmrec.evaluation.history import NO_LANE, History
 
 LANE = "rating-ml-100k-time"
 
@@ -63,8 +67,28 @@ def entry(sequence: int, run: str, kind: str = "promotion", replaces: str | None
     }  # fmt: skip
 
 
+def brought(
+    reports: Mapping[str, Any],
+    champions: Mapping[str, Any],
+    unreadable: Mapping[str, str] | None = None,
+) -> History:
+    """The history of these reports; of what is unreadable, there is the reason alone."""
+
+    def told(key: str) -> Any:
+        if key in (unreadable or {}):
+            raise EvaluationError((unreadable or {})[key])
+        return reports[key]
+
+    def changes(lane: str) -> Any:
+        if isinstance(champions.get(lane), str):
+            raise EvaluationError(champions[lane])
+        return champions.get(lane, [])
+
+    return history.of([*reports, *(unreadable or {})], told, changes)
+
+
 def test_a_run_has_its_figures_and_is_compared_with_the_champion() -> None:
-    found = history.of({"a": report(8, 0.92)}, {LANE: [entry(1, "x")]})
+    found = brought({"a": report(8, 0.92)}, {LANE: [entry(1, "x")]})
     [lane] = found.lanes
     [row] = lane.rows
     assert (lane.name, row.run, row.as_of) == (LANE, "a", datetime(1998, 3, 8, tzinfo=UTC))
@@ -78,7 +102,7 @@ def test_a_run_has_its_figures_and_is_compared_with_the_champion() -> None:
 
 def test_without_a_champion_the_baseline_is_what_it_is_compared_with() -> None:
     made = report(8, 0.92, comparisons=[], baselines={"user_item_bias": {"rmse": 0.95}})
-    [row] = history.of({"a": made}, {}).lanes[0].rows
+    [row] = brought({"a": made}, {}).lanes[0].rows
     assert (row.against, row.champion) == ("user_item_bias", None)
     assert row.difference == pytest.approx(-0.03)
 
@@ -87,7 +111,7 @@ def test_rows_are_in_the_order_of_their_moments_within_their_lane() -> None:
     other = report(2, 0.9)
     other["run"]["lane"] = "a-lane"
     reports = {"a": report(9, 0.9), "c": report(3, 0.9), "b": report(3, 0.8), "d": other}
-    found = history.of(reports, {})
+    found = brought(reports, {})
     assert [lane.name for lane in found.lanes] == ["a-lane", LANE]
     assert [row.run for row in found.lanes[1].rows] == ["b", "c", "a"]
 
@@ -95,7 +119,7 @@ def test_rows_are_in_the_order_of_their_moments_within_their_lane() -> None:
 def test_who_has_been_champion_is_marked_and_changes_keep_their_order() -> None:
     reports = {name: report(day, 0.9) for day, name in enumerate("abc", start=1)}
     changes = [entry(1, "a"), entry(2, "c", replaces="a"), entry(3, "a", "rollback", "c")]
-    [lane] = history.of(reports, {LANE: changes}).lanes
+    [lane] = brought(reports, {LANE: changes}).lanes
     assert [row.crowned for row in lane.rows] == [True, False, True]
     assert [(each.kind, each.run, each.replaces) for each in lane.changes] == [
         ("promotion", "a", None), ("promotion", "c", "a"), ("rollback", "a", "c")
@@ -104,7 +128,7 @@ def test_who_has_been_champion_is_marked_and_changes_keep_their_order() -> None:
 
 
 def test_old_reports_have_blanks() -> None:
-    [lane] = history.of({"a": old(1)}, {}).lanes
+    [lane] = brought({"a": old(1)}, {}).lanes
     [row] = lane.rows
     assert lane.name == NO_LANE
     assert (row.features, row.champion, row.decision, row.crowned, row.cost) == (None,) * 5
@@ -114,11 +138,19 @@ def test_old_reports_have_blanks() -> None:
 
 def test_no_cost_is_a_sum_over_what_happened_to_be_known() -> None:
     reports = {"a": report(1, 0.9), "b": report(2, 0.9)}
-    [lane] = history.of(reports, {}).lanes
+    [lane] = brought(reports, {}).lanes
     assert lane.cost == pytest.approx(0.004)
     reports["b"]["cost"] = {"currency": "USD", "total": None}
-    [lane] = history.of(reports, {}).lanes
+    [lane] = brought(reports, {}).lanes
     assert lane.cost is None
+
+
+BARE: dict[str, Any] = {"as_of": "1998-03-01T00:00:00+00:00", "objective": "rating"}
+
+
+def verdict(**parts: Any) -> dict[str, Any]:
+    made = report(1, 0.9)
+    return made | {"verdict": made["verdict"] | parts}
 
 
 @pytest.mark.parametrize(
@@ -126,30 +158,80 @@ def test_no_cost_is_a_sum_over_what_happened_to_be_known() -> None:
     [
         ([], "its report.json has no run"),
         ({}, "its report.json has no run"),
-        ({"run": {"as_of": "1998-03-01T00:00:00+00:00", "objective": "rating"}}, "has no verdict"),
+        ({"run": BARE}, "has no verdict"),
         (report(1, 0.9, verdict={}), "does not say metric"),
         (report(1, 0.9, run={"objective": "rating"}), "does not say as_of"),
-        (report(1, 0.9, run={"as_of": "yesterday", "objective": "rating"}), "'yesterday' is not"),
-        (report(1, 0.9, run={"as_of": "1998-03-01", "objective": "r"}), "with a time zone"),
+        (report(1, 0.9, run=BARE | {"as_of": "yesterday"}), "'yesterday' is not"),
+        (report(1, 0.9, run=BARE | {"as_of": "1998-03-01"}), "with a time zone"),
+        (report(1, 0.9, run=BARE | {"as_of": 8}), "as_of is 8, not a text"),
+        (report(1, 0.9, run=BARE | {"features": ["ids"]}), "features is ['ids'], not a text"),
+        (report(1, 0.9, run=BARE | {"lane": 7}), "lane is 7, not a text"),
+        (report(1, 0.9, run=BARE | {"use": {}}), "use is {}, not a text"),
+        (report(1, 0.9, comparisons={"a": 1}), "comparisons is {'a': 1}, not a list"),
+        (report(1, 0.9, comparisons=[{}]), "does not say use"),
+        (report(1, 0.9, comparisons=[3]), "comparisons is 3, not a part"),
+        (report(1, 0.9, cost=[1]), "cost is [1], not a part"),
+        (report(1, 0.9, cost={"total": "x"}), "total is 'x', not a finite number"),
+        (report(1, 0.9, cost={"total": 1, "currency": 2}), "currency is 2, not a text"),
+        (report(1, 0.9, baselines=["a"]), "baselines is ['a'], not a part"),
+        (report(1, 0.9, baselines={"champion": 0.9}), "champion is 0.9, not a part"),
+        (report(1, 0.9, baselines={"champion": {"rmse": "0.9"}}), "rmse is '0.9', not a finite"),
+        (report(1, 0.9, counts=[]), "counts is [], not a part"),
+        (report(1, 0.9, counts={"events": 0.5}), "events is 0.5, not a count"),
+        (report(1, 0.9, gate="promote"), "gate is 'promote', not a part"),
+        (report(1, 0.9, gate={"decision": 1}), "decision is 1, not a text"),
+        (verdict(candidate="0.9"), "candidate is '0.9', not a finite number"),
+        (verdict(reference=True), "reference is True, not a finite number"),
+        (verdict(low="a"), "low is 'a', not a finite number"),
+        (verdict(high=[0.1]), "high is [0.1], not a finite number"),
+        (verdict(candidate=float("nan")), "candidate is nan, not a finite number"),
+        (verdict(candidate=float("-inf")), "candidate is -inf, not a finite number"),
+        (verdict(candidate=10**400), "not a finite number"),
+        (verdict(better="fewer"), "better is 'fewer', not less or more"),
+        (verdict(better=["less"]), "better is ['less'], not less or more"),
     ],
 )
 def test_a_damaged_report_is_named_and_the_others_stay(damaged: Any, reason: str) -> None:
-    found = history.of({"bad": damaged, "good": report(1, 0.9)}, {}, {"torn": "is not JSON"})
+    found = brought({"bad": damaged, "good": report(1, 0.9)}, {}, {"torn": "is not JSON"})
     assert [row.run for row in found.lanes[0].rows] == ["good"]
     assert set(found.damaged) == {"bad", "torn"}
     assert reason in found.damaged["bad"]
 
 
-def aged() -> Ageing:
+def test_a_damaged_history_of_champions_is_named_and_the_runs_stay() -> None:
+    found = brought({"a": report(1, 0.9)}, {LANE: "it has a gap."})
+    assert [row.crowned for row in found.lanes[0].rows] == [None]
+    assert found.damaged == {f"the champions of {LANE}": "it has a gap"}
+
+
+def test_reports_are_read_one_by_one_and_not_kept() -> None:
+    class Report(dict[str, Any]):
+        pass
+
+    kept: list[weakref.ref[Report]] = []
+
+    def told(key: str) -> Report:
+        gc.collect()
+        assert all(each() is None for each in kept[:-1])
+        made = Report(report(int(key), 0.9))
+        kept.append(weakref.ref(made))
+        return made
+
+    found = history.of((str(day) for day in range(1, 5)), told, lambda _: [])
+    assert len(found.lanes[0].rows) == len(kept) == 4
+
+
+def aged(fresh: float = 0.8) -> Ageing:
     def row(age: int, loss: float, low: float | None, high: float | None) -> Aged:
-        return Aged(age=age, mean_age=age + 0.5, models=age, value=0.8 + loss, loss=loss, low=low,
-                    high=high, known_users=0.5, known_items=0.9)  # fmt: skip
+        return Aged(age=age, mean_age=age + 0.5, models=age, days=31, ratings=12_345, users=210,
+                    value=fresh + loss, fresh=fresh, loss=loss, low=low, high=high,
+                    known_users=0.5, known_items=0.9)  # fmt: skip
 
     return Ageing(
         lane=LANE, metric="rmse", better="less", told={"split": "time", "test_fraction": 0.05},
         runs=60, rows=[row(1, 0, None, None), row(7, 0.008, 0.004, 0.012)], days=31,
         first=date(1998, 3, 10), last=date(1998, 4, 12), ratings=12_345, users=210,
-        over="all ratings", rerated=3, advice="Retrain <every> day.",
+        over="all ratings", rerated=3, lag=1.0, advice="Retrain <every> day.",
         notes=["A note: `fmrec <x>`."],
     )  # fmt: skip
 
@@ -198,7 +280,7 @@ def parsed(page: str) -> Checker:
 def test_the_page_shows_every_run_and_loads_nothing() -> None:
     reports = {f"run-{day}": report(day, 0.9 + day / 1000) for day in range(1, 8)} | {"o": old(2)}
     changes = [entry(1, "run-1"), entry(2, "run-4", replaces="run-1")]
-    found = history.of(reports, {LANE: changes}, {"torn": "its report.json is not JSON"})
+    found = brought(reports, {LANE: changes}, {"torn": "its report.json is not JSON"})
     page = history_page.render(found, aged())
     checker = parsed(page)
     text = " ".join(" ".join(checker.text).split())
@@ -224,7 +306,7 @@ def test_the_page_escapes_what_reports_say() -> None:
     made["run"]["lane"] = made["run"]["features"] = "<i>&"
     other = report(2, 0.9)
     other["run"]["lane"] = "<i>&"
-    page = history_page.render(history.of({"<u>": made, "b": other}, {}, {"<s>": "<em>"}), None)
+    page = history_page.render(brought({"<u>": made, "b": other}, {}, {"<s>": "<em>"}), None)
     parsed(page)
     assert not re.search(r"<(?:b|i|u|s|em)>", page)
 
@@ -232,7 +314,7 @@ def test_the_page_escapes_what_reports_say() -> None:
 def test_a_page_without_figures_draws_nothing() -> None:
     made = report(1, 0.9, cost=None)
     made["verdict"] |= {"candidate": None, "reference": None, "low": None, "high": None}
-    page = history_page.render(history.of({"a": made}, {}), None)
+    page = history_page.render(brought({"a": made}, {}), None)
     assert "<svg" not in page
     assert "1 run" in page
     assert "How often to retrain" not in page
@@ -241,6 +323,17 @@ def test_a_page_without_figures_draws_nothing() -> None:
 def test_metrics_of_one_lane_are_not_drawn_together() -> None:
     lists = old(2)
     lists["verdict"] |= {"metric": "ndcg@10", "against": "popularity", "better": "more"}
-    page = history_page.render(history.of({"a": old(1), "b": lists}, {}), None)
+    page = history_page.render(brought({"a": old(1), "b": lists}, {}), None)
     assert "RMSE over time" in page
     assert "NDCG@10 over time" in page
+
+
+def test_where_the_freshest_figure_is_zero_no_share_is_shown() -> None:
+    page = history_page.render(brought({"a": report(1, 0.9)}, {}), aged(0.0))
+    text = " ".join(" ".join(parsed(page).text).split())
+    assert "0.0080" in text
+    assert "nan" not in text
+    assert "inf" not in re.sub("information|infinity", "", text)
+    cells = re.search(r"7 days</th>(.*?)</tr>", page)
+    assert cells is not None
+    assert re.findall("<td>(.*?)</td>", cells[1])[:4] == ["0.0080", "0.0000", "", ""]

@@ -256,7 +256,9 @@ def advice(rows: Sequence[Aged], lag: float, negligible: float = NEGLIGIBLE) -> 
     if row is None:
         said.append("None older was tried.")
     elif unclear is None:
-        said.append(f"At {_days(row.age)} they lose more than {share} (95% interval {_span(row)}).")
+        said.append(
+            f"Models {_days(row.age)} old lose more than {share} (95% interval {_span(row)})."
+        )
     if unclear is None or harmless is not rows[0]:
         said.append(_often(harmless.age, lag))
     if row is not None and unclear is not None:
@@ -295,15 +297,16 @@ def _span(row: Aged) -> str:
 
 def _often(age: int, lag: float) -> str:
     """How often to train so that no model in use is older than `age`, as far as the lag allows."""
-    told = _days(round(lag, None if lag >= _EXACT else 1))
-    learnt = f"run of this lane has learnt nothing of its last {told}"
+    told = round(lag, None if lag >= _EXACT else 1)
+    learnt = f"run of this lane has learnt nothing of its last {_days(told)}"
     if lag >= age:
         return (
-            f"A {learnt}, so its model is older than {_days(age)} when it is new: hold back less "
-            "(validation_fraction, test_fraction) to use this."
+            f"A {learnt}, so its model is no younger than {_days(age)} when it is new: hold back "
+            "less (validation_fraction, test_fraction) to use this."
         )
     every = max(1, math.floor(age - lag))
-    return f"Retrain every {'day' if every == 1 else _days(every)}: a {learnt}."
+    often = f"Retrain every {'day' if every == 1 else _days(every)}"
+    return f"{often}: a {learnt}." if told else f"{often}."
 
 
 def _days(number: float) -> str:
