@@ -16,7 +16,7 @@ up: .venv/runtime  ## start Airflow and the local AWS for the browser
 down: .venv/runtime  ## stop what `make up` started
 	@$(BIN)/python -m fmrec down
 
-check: .venv/development  ## lint, types, imports, unit tests: about two minutes
+check: .venv/development  ## lint, types, imports, unit tests: about four minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
