@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from sample_reports import assert_valid
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("nothing_left_running")]
 
@@ -80,6 +82,13 @@ def test_real_ratings_beat_the_bias_baseline_on_u1(
     assert 0.95 <= report["baselines"]["user_item_bias"]["rmse"] <= 0.965
     assert report["metrics"]["rmse"] <= 0.93
     assert len(report["recommendations"]["items"]) == 10
+    # Good at ratings, and worse at lists than the most popular films: the report says so.
+    assert report["gate"]["decision"] == "promote"
+    (lists,) = report["gate"]["others"]
+    assert (lists["use"], lists["decision"]) == ("ranking", "keep")
+    assert report["metrics"]["ndcg@10"] < report["baselines"]["popularity"]["ndcg@10"]
+    assert "loses to popularity" in answer.stdout
+    assert_valid(report)
 
 
 def test_the_bayesian_solver_through_the_pipeline(
@@ -109,6 +118,36 @@ def test_lists_of_the_catalogue_solver_beat_popularity(fmrec: Any, tmp_path: Pat
     report, _ = finished(answer)
     assert report["metrics"]["ndcg@10"] > report["baselines"]["popularity"]["ndcg@10"]
     assert report["verdict"]["headline"] in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("params", "least"),
+    [
+        (["--image", "fmrec", "--features", "profile", "--peers", "ease"], 0.48),
+        ([], 0.43),
+        (["--objective", "rating", "--use", "ranking"], None),
+    ],
+    ids=["own image", "built-in image", "ratings, meant for lists"],
+)
+def test_rankings_of_u1_beside_popularity_and_ease(
+    fmrec: Any, data_dir: Path, tmp_path: Path, params: list[str], least: float | None
+) -> None:
+    answer = fmrec(
+        "run", "--split", "u1", "--objective", "ranking", *params,
+        "--report-to", str(tmp_path / "out"), FMREC_DATA_DIR=str(data_dir),
+    )  # fmt: skip
+    report, _ = finished(answer)
+    assert report["counts"]["ranked_users"] == 456
+    assert report["baselines"]["popularity"]["ndcg@10"] == pytest.approx(0.2606, abs=1e-4)
+    if "--peers" in params:
+        assert report["peers"]["ease"]["ndcg@10"] == pytest.approx(0.4855, abs=1e-3)
+    assert report["gate"]["use"] == "ranking"
+    if least is None:
+        assert report["gate"]["headline"] == "Refused: loses to popularity"
+    else:
+        assert report["gate"]["decision"] == "promote"
+        assert report["metrics"]["ndcg@10"] >= least
+    assert_valid(report)
 
 
 def test_a_wrong_parameter_stops_before_anything_starts(fmrec: Any) -> None:
