@@ -16,14 +16,14 @@ up: .venv/runtime  ## start Airflow and the local AWS for the browser
 down: .venv/runtime  ## stop what `make up` started
 	@$(BIN)/python -m fmrec down
 
-check: .venv/development  ## lint, types, imports, unit tests: about four minutes
+check: .venv/development  ## lint, types, imports, unit tests: about six minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not e2e" --numprocesses 2
 
-test: .venv/development .venv/sdk  ## every test, with real processes: some ten minutes
+test: .venv/development .venv/sdk  ## every test, with real processes: a quarter of an hour
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/ (LIBFM=PATH MYFM=1)
