@@ -28,10 +28,6 @@ class Answers:
     lists: NDArray[np.int64] | None
     catalogue: NDArray[np.int64]
 
-    def fair_users(self, users: NDArray[np.int64], test: pd.DataFrame) -> NDArray[np.bool_]:
-        """Which of the judged users have only events in the test part that are fair: (m,)."""
-        return ~np.isin(users, test["user_id"].to_numpy()[~self.fair])
-
 
 @dataclass(frozen=True, eq=False)
 class Champion:
@@ -44,6 +40,13 @@ class Champion:
     facts: Mapping[str, Any]
     problem: str | None = None
     answers: Answers | None = None
+
+
+def fair_users(
+    fair: NDArray[np.bool_], users: NDArray[np.int64], test: pd.DataFrame
+) -> NDArray[np.bool_]:
+    """Which of the judged users have only events in the test part that are fair: (m,)."""
+    return ~np.isin(users, test["user_id"].to_numpy()[~fair])
 
 
 def enough(fair: NDArray[np.bool_]) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fmrec.evaluation import baselines, metrics, ranking
-from fmrec.evaluation.champion import Answers
+from fmrec.evaluation.champion import Answers, fair_users
 from fmrec.evaluation.comparison import compare, compare_all
 from fmrec.evaluation.exposure import exposure
 from fmrec.evaluation.objectives import RANKING
@@ -94,7 +94,7 @@ def judge(
         ranking.check_lists(
             CHAMPION, users, champion.lists, seen, train, test, catalogue=champion.catalogue
         )
-        fair = champion.fair_users(users, test)
+        fair = fair_users(champion.fair, users, test)
         everyone[CHAMPION] = champion.lists[fair]
         hits[CHAMPION] = ranking.hits(users[fair], everyone[CHAMPION], test)
         gains[CHAMPION] = ranking.per_user(hits[CHAMPION])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fmrec.errors import EvaluationError
 from fmrec.evaluation import breakdown, judgement, verdict
-from fmrec.evaluation.champion import Champion
+from fmrec.evaluation.champion import Champion, fair_users
 from fmrec.evaluation.learning_curve import Point
 from fmrec.evaluation.listed import Lists
 from fmrec.evaluation.objectives import Scale
@@ -239,7 +239,7 @@ def _champion(
     if champion.answers is not None:
         left_out["left_out_events"] = int(np.count_nonzero(~champion.answers.fair))
         if lists is not None:
-            fair = champion.answers.fair_users(lists.users, test)
+            fair = fair_users(champion.answers.fair, lists.users, test)
             left_out["left_out_users"] = int(np.count_nonzero(~fair))
     return {**champion.facts, **left_out, "problem": champion.problem}
 

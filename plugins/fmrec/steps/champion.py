@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fmrec.errors import FmrecError
-from fmrec.evaluation.champion import Answers, Champion, enough
+from fmrec.evaluation.champion import Answers, Champion, enough, fair_users
 from fmrec.evaluation.objectives import RANKING
 from fmrec.events.design import Design
 from fmrec.events.places import Places
@@ -85,11 +85,11 @@ def _asked(
     recommender = Recommender(model, design, run)
     lists = None
     if users is not None:
-        fair_users = Answers(fair, None, None, recommender.catalogue).fair_users(users, test)
-        if enough(fair_users):
+        untouched = fair_users(fair, users, test)
+        if enough(untouched):
             lists = recommender.lists(users, seen)
         elif run.settings.promoted_for == RANKING:
-            return Champion(facts, problem=_too_few(name, fair_users, "test users' events"))
+            return Champion(facts, problem=_too_few(name, untouched, "test users' events"))
     # Scores of another objective mean something else, and those of a ranking only order films.
     same = past.run.settings.objective == run.settings.objective != RANKING
     scores = _scores(model, design, rated) if same else None
