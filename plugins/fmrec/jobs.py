@@ -98,7 +98,7 @@ def training_request(
         "HyperParameters": {
             "feature_dim": str(channels["feature_dim"]),
             **(_start(channels["bias"]) if settings.fitted_by == "adam" else {}),
-            **settings.hyperparameters(),
+            **run.hyperparameters(),
         },
         "Tags": _tags(run),
     }

@@ -65,6 +65,11 @@ class Layout:
         """What the run says of its landing days, for the next run to measure by."""
         return self._own("acceptance.json")
 
+    @property
+    def tuned(self) -> str:
+        """Which tuning's hyperparameters the run uses: fixed when it is planned."""
+        return self._own("tuned.json")
+
     def described(self, what: str) -> str:
         """What the sources say of "users" or "items"."""
         return self._own(f"{what}.parquet")
@@ -118,6 +123,22 @@ class Layout:
         """Prefix of the history of one lane's champions, which is only ever added to."""
         return f"{self.prefix}/champions/{lane}/"
 
+    def tunings(self, kind: str) -> str:
+        """Prefix of the history of the hyperparameters that were found for one kind of model."""
+        return f"{self.prefix}/tunings/{kind}/"
+
+    def costs(self, month: str) -> str:
+        """Prefix of what jobs cost in a calendar month such as "2026-03": an object for each."""
+        return f"{self.prefix}/costs/{month}/"
+
+    def requests(self, name: str) -> str:
+        """A file of a dry run: a request that would be sent, or what they would cost."""
+        return self._own("dry-run", name)
+
+    def recommendations(self, lane: str) -> str:
+        """Prefix of the recommendations made for one lane, a folder for each champion."""
+        return f"{self.prefix}/recommendations/{lane}/"
+
     def of(self, run: str) -> Layout:
         """The layout of another run of the same deployment."""
         return replace(self, run=run)
@@ -126,9 +147,18 @@ class Layout:
         """A file of the published report; manifest.json is written last."""
         return f"{self.published}{self.run}/{name}"
 
-    def job(self, kind: str, attempt: int) -> str:
-        """Name of a SageMaker job or model: at most 63 characters, unique for each attempt."""
-        return f"fmrec-{kind}-{self.run}-{attempt}".replace("_", "-")
+    def job(self, kind: str, number: int) -> str:
+        """Name of a SageMaker job or model: at most 63 characters.
+
+        The numbers of a run's jobs of one kind count from 1; there is a second one only when the
+        first has failed.
+        """
+        return f"fmrec-{kind}-{self.run}-{number}".replace("_", "-")
+
+    def tuning_job(self, number: int) -> str:
+        """Name of a tuning job: at most 32 characters, to which SageMaker adds for each trial."""
+        moment, _, digest = self.run.partition("-")
+        return f"fmrec-{moment[:8]}-{digest}-{number}"
 
 
 @dataclass(frozen=True)
@@ -136,13 +166,15 @@ class Run:
     """One run of the pipeline: who it is, the moment it describes, what it was told.
 
     It is made once, by the first task, and passed on as a plain mapping (`to_xcom`), so that
-    every task of the run sees the same clock and the same choices.
+    every task of the run sees the same clock and the same choices. `tuned` is the entry of the
+    history of tunings whose hyperparameters stand where the run names none, if there is one.
     """
 
     run_id: str
     as_of: datetime
     settings: RunSettings
     layout: Layout
+    tuned: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, run_id: str, as_of: datetime, settings: RunSettings, deployment: Deployment) -> Run:
@@ -168,6 +200,23 @@ class Run:
         sources = [told.source, told.base] if told.source == "landing" else [told.source]
         return "-".join([told.promoted_for, *sources, told.split])
 
+    @property
+    def kind(self) -> str:
+        """What its hyperparameters go with: of another kind of model they would mean nothing."""
+        told = self.settings
+        sources = [told.source, told.base] if told.source == "landing" else [told.source]
+        return "-".join([told.objective, told.features, told.image, told.fitted_by, *sources])
+
+    def hyperparameters(self) -> dict[str, str]:
+        """What the algorithm is given, as SageMaker takes it: text to text.
+
+        What the run sets, else what was tuned, else the project's default.
+        """
+        values = self.settings.hyperparameters()
+        found = {} if self.tuned is None else self.tuned["hyperparameters"]
+        free = {name for name in values if getattr(self.settings, name, "") is None}
+        return values | {name: value for name, value in found.items() if name in free}
+
     def to_xcom(self) -> dict[str, Any]:
         """The run as JSON types."""
         return {
@@ -175,6 +224,7 @@ class Run:
             "as_of": self.as_of.isoformat(),
             "settings": asdict(self.settings),
             "layout": asdict(self.layout),
+            "tuned": self.tuned,
         }
 
     @classmethod
@@ -185,4 +235,5 @@ class Run:
             parse_instant(value["as_of"]),
             RunSettings.of(value["settings"]),
             Layout(**value["layout"]),
+            value.get("tuned"),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import Field, field
+from dataclasses import Field, field, fields
 from typing import Any
 
 from fmrec.errors import ConfigurationError
@@ -23,11 +23,12 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
-_HINTS = {"str": str, "int": int, "float": float}
+_HINTS = {"str": str, "int": int, "float": float, "bool": bool}
+_SAID = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def value_type(each: Field[Any]) -> tuple[type, bool]:
-    """The plain type of a RunSettings field (str, int, float), and whether None is allowed."""
+    """The plain type of a field (str, int, float, bool), and whether None is allowed."""
     name, _, rest = str(each.type).partition(" | ")
     return _HINTS[name], rest == "None"
 
@@ -40,6 +41,11 @@ def checked(each: Field[Any], value: Any) -> Any:
         if optional:
             return None
         raise ConfigurationError(f"parameter {each.name}: a value is needed")
+    if kind is bool:
+        said = value if isinstance(value, bool) else _SAID.get(str(value).lower())
+        if said is None:
+            raise ConfigurationError(f"parameter {each.name}: {value!r} is not true or false")
+        return said
     try:
         number = 0.0 if kind is str else float(value)
         if isinstance(value, bool) or (kind is int and number != int(number)):
@@ -65,6 +71,17 @@ def checked(each: Field[Any], value: Any) -> Any:
     return typed
 
 
+def typed(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a settings class's fields, checked one by one. Raises ConfigurationError."""
+    known = {each.name: each for each in fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigurationError(
+            f"unknown parameter {unknown[0]!r}; the parameters are: {', '.join(known)}"
+        )
+    return {name: checked(known[name], value) for name, value in values.items()}
+
+
 def _noun(kind: type) -> str:
     return {int: "a whole number", float: "a number", str: "text"}[kind]
 
@@ -73,6 +90,8 @@ def describe_limits(each: Field[Any]) -> str:
     """What a field takes, in words: for messages and docs."""
     kind, _ = value_type(each)
     schema = each.metadata["schema"]
+    if kind is bool:
+        return "true or false"
     if "enum" in schema:
         return ", ".join(str(choice) for choice in schema["enum"])
     if "pattern" in schema:

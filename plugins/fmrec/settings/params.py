@@ -11,10 +11,15 @@ from fmrec.settings.run import RunSettings
 
 
 def params(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Keyword arguments of one Airflow Param for each field, in form order."""
-    names = {str: "string", int: "integer", float: "number"}
+    """The fields of a run of `fmrec_retrain`."""
+    return form(RunSettings, environ)
+
+
+def form(cls: Any, environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Keyword arguments of one Airflow Param for each field of a settings class, in form order."""
+    names = {str: "string", int: "integer", float: "number", bool: "boolean"}
     made = {}
-    for each in fields(RunSettings):
+    for each in fields(cls):
         kind, optional = value_type(each)
         made[each.name] = {
             "default": default_of(each, environ),
@@ -28,3 +33,13 @@ def params(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
             # JSON schema: an enum without null would refuse the empty form field.
             made[each.name]["enum"] = [*made[each.name]["enum"], None]
     return made
+
+
+def tuning_params(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The same for a run that tunes and releases nothing."""
+    made = {
+        name: each
+        for name, each in params(environ).items()
+        if each["section"] not in {"Release", "Report"} and name != "transform_instance_type"
+    }
+    return made | {"mode": {"default": "tune", "const": "tune"}}

@@ -121,7 +121,7 @@ def _run_facts(run: Run, tables: Xcom, channels: Xcom) -> Xcom:
     """What the report says of the run itself."""
     return {
         **asdict(run.settings),
-        **run.settings.hyperparameters(),
+        **run.hyperparameters(),
         "use": run.settings.promoted_for,
         "lane": run.lane,
         "run_id": run.run_id,
@@ -224,7 +224,7 @@ def _manifest(
         "as_of": run.as_of.isoformat(),
         "source": tables["origin"],
         "parameters": asdict(run.settings),
-        "hyperparameters": run.settings.hyperparameters(),
+        "hyperparameters": run.hyperparameters(),
         "seeds": {"run": run.settings.seed, "source": tables["origin"]["seed"]},
         "id_map": parts["id_map"],
         "events": parts["parts"],

@@ -64,7 +64,7 @@ def recordio(run: Xcom, tables: Xcom, parts: Xcom, s3: S3Client) -> Xcom:
     for each in (each for written in files.values() for each in written):
         each.pop("labels", None)
     mean = math.fsum(sums) / sum(each["rows"] for each in files["train"])
-    classifies = this.settings.hyperparameters()["predictor_type"] == "binary_classifier"
+    classifies = this.hyperparameters()["predictor_type"] == "binary_classifier"
     return {
         "feature_dim": design.space.dimension,
         "bias": _starting_bias(mean, files["train"], classifies=classifies),

@@ -11,48 +11,27 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.operators.sagemaker import (
     SageMakerBaseOperator,
     SageMakerModelOperator,
     SageMakerTrainingOperator,
     SageMakerTransformOperator,
+    SageMakerTuningOperator,
 )
 from airflow.sdk.exceptions import AirflowException
 from botocore.exceptions import ClientError
 
 from fmrec import jobs
-from fmrec.errors import AlgorithmError, ConfigurationError, JobError, JobStoppedError
+from fmrec.errors import AlgorithmError, JobError, JobStoppedError
 from fmrec.layout import Run
+from fmrec.operators.clients import CONNECTION
 from fmrec.settings import Deployment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-CONNECTION = "aws_default"
-
-
-def aws_client(service: str) -> Any:
-    """A boto3 client made from the Airflow connection `aws_default`."""
-    return AwsBaseHook(aws_conn_id=CONNECTION, client_type=service).get_conn()
-
-
-def clock(context: Mapping[str, Any]) -> datetime:
-    """The moment a DAG run describes: the end of its data interval, else when it may run.
-
-    A manual run has no data interval in Airflow 3 unless it was given a logical date.
-    """
-    dag_run = context["dag_run"]
-    instant = dag_run.data_interval_end or dag_run.run_after
-    if not isinstance(instant, datetime):
-        raise ConfigurationError(
-            f"run {dag_run.run_id} has neither a data interval nor a run_after; set Param as_of"
-        )
-    return instant
 
 
 class _JobOperator(SageMakerBaseOperator):
@@ -183,6 +162,36 @@ class TrainingOperator(_JobOperator, SageMakerTrainingOperator):
         }
 
 
+class TuningOperator(_JobOperator, SageMakerTuningOperator):
+    """Tune on the channels that the recordio step wrote."""
+
+    template_fields = (*SageMakerTuningOperator.template_fields, "run", "channels")
+    name_key, status_key = "HyperParameterTuningJobName", "HyperParameterTuningJobStatus"
+
+    def __init__(self, *, run: Any, channels: Any, **kwargs: Any) -> None:
+        super().__init__(config={}, aws_conn_id=CONNECTION, **kwargs)
+        self.run = run
+        self.channels = channels
+
+    def request(self, attempt: int) -> dict[str, Any]:
+        """CreateHyperParameterTuningJob."""
+        raise NotImplementedError
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """DescribeHyperParameterTuningJob."""
+        description: dict[str, Any] = self.hook.describe_tuning_job(name)
+        return description
+
+    def stop(self, name: str) -> None:
+        """StopHyperParameterTuningJob."""
+        client: Any = self.hook.get_conn()
+        client.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+
+    def facts(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The best training job, and what was tried."""
+        raise NotImplementedError
+
+
 class TransformOperator(_JobOperator, SageMakerTransformOperator):
     """Score the test events with a model."""
 
@@ -223,7 +232,7 @@ class ModelOperator(SageMakerModelOperator):
 
     template_fields = (*SageMakerModelOperator.template_fields, "run", "training")
 
-    def __init__(self, *, run: Any, training: Any, **kwargs: Any) -> None:
+    def __init__(self, *, run: Any, training: Sequence[Any], **kwargs: Any) -> None:
         super().__init__(config={}, aws_conn_id=CONNECTION, **kwargs)
         self.run = run
         self.training = training
@@ -231,6 +240,7 @@ class ModelOperator(SageMakerModelOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the model of this attempt."""
         run, deployment = Run.from_xcom(self.run), Deployment.of(os.environ)
-        self.config = jobs.model_request(run, deployment, self.training, context["ti"].try_number)
+        training = next(each for each in self.training if each is not None)
+        self.config = jobs.model_request(run, deployment, training, context["ti"].try_number)
         super().execute(context)
-        return {"name": self.config["ModelName"]}
+        return {"name": self.config["ModelName"], "training": training}
