@@ -24,6 +24,7 @@ repeated. After three failed runs in a row Airflow pauses the DAG.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TriggerRule
 
@@ -52,6 +53,7 @@ with DAG(
     tune = operators.TuningOperator(
         task_id="tune",
         doc_md="A SageMaker tuning job; its best training job goes on.",
+        execution_timeout=timedelta(hours=24),
         run=run,
         channels=channels,
     )

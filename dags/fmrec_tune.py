@@ -17,6 +17,7 @@ tuning that saw later ratings.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
@@ -45,8 +46,9 @@ with DAG(
     tune = operators.TuningOperator(
         task_id="tune",
         doc_md="A SageMaker tuning job.",
+        execution_timeout=timedelta(hours=24),
         run=run,
         channels=channels,
     )
     chosen >> [control, tune, tasks.rehearse(run, channels)]
-    tasks.adopt(run, control.output, tune.output)
+    tasks.adopt(run, parts, control.output, tune.output)

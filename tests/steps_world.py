@@ -45,7 +45,7 @@ class World:
         if params.get("image") != "fmrec":
             settings = {"epochs": 2} | settings
         x = self.xcom
-        x["run"] = plan(run_id, AS_OF, settings, self.deployment)
+        x["run"] = plan(run_id, AS_OF, settings, self.deployment, self.s3)
         x["tables"] = ingest(x["run"], self.s3, self.deployment)
         x["parts"] = events(x["run"], x["tables"], self.s3)
         x["channels"] = recordio(x["run"], x["tables"], x["parts"], self.s3)
@@ -62,7 +62,7 @@ class World:
     def train_and_score(self, folder: Path, *, cheating: bool = False) -> World:
         """What the two jobs would do, in this process; cheating, it has seen the test events."""
         run, channels = Run.from_xcom(self.xcom["run"]), self.xcom["channels"]
-        given = run.settings.hyperparameters() | {"feature_dim": str(channels["feature_dim"])}
+        given = run.hyperparameters() | {"feature_dim": str(channels["feature_dim"])}
         train = self.records("train")
         chosen = hyperparameters.parse(given)
         features, labels = train.features, train.labels
@@ -102,11 +102,12 @@ class World:
         )
         return self
 
-    def release(self, now: datetime = NOW) -> World:
+    def release(self, now: datetime = NOW, **approval: Any) -> World:
         """Publish, and act on the gate's decision."""
         run, report = self.xcom["run"], self.xcom["report"]
         self.xcom["published"] = publish(run, report, self.s3)
-        self.xcom["release"] = release(run, report, self.xcom["published"], self.s3, now)
+        said = {"asked": False} | approval
+        self.xcom["release"] = release(run, report, self.xcom["published"], said, self.s3, now)
         return self
 
     def json(self, name: str) -> Any:

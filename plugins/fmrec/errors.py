@@ -43,6 +43,18 @@ class JobStoppedError(JobError):
     """A SageMaker job was stopped: by hand, by a killed task, or at its time limit."""
 
 
+class RefusedError(FmrecError):
+    """AWS refuses a request as it is: a value, a role, a permission, a bucket."""
+
+
+class BusyError(FmrecError):
+    """AWS has no capacity, quota or time for a request at this moment."""
+
+
+class BudgetError(FmrecError):
+    """A run would cost more than is left of the month's budget."""
+
+
 class EvaluationError(FmrecError):
     """Predictions and events do not belong together."""
 
@@ -54,5 +66,7 @@ PERMANENT = (
     ConflictError,
     AlgorithmError,
     JobStoppedError,
+    RefusedError,
+    BudgetError,
     EvaluationError,
 )

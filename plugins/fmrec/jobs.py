@@ -74,12 +74,12 @@ def _sdk_accounts() -> dict[str, str]:
 
 
 def training_request(
-    run: Run, deployment: Deployment, channels: Mapping[str, Any], attempt: int
+    run: Run, deployment: Deployment, channels: Mapping[str, Any], number: int
 ) -> dict[str, Any]:
     """CreateTrainingJob for the run. `channels` is what the recordio step returned."""
     settings = run.settings
     return {
-        "TrainingJobName": run.layout.job("train", attempt),
+        "TrainingJobName": run.layout.job("train", number),
         "AlgorithmSpecification": {
             "TrainingImage": image(run, deployment),
             "TrainingInputMode": "File",
@@ -94,7 +94,8 @@ def training_request(
             "InstanceCount": 1,
             "VolumeSizeInGB": 10,
         },
-        "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_minutes * 60},
+        "StoppingCondition": _time_limits(run),
+        **(_spot(run) if settings.spot else {}),
         "HyperParameters": {
             "feature_dim": str(channels["feature_dim"]),
             **(_start(channels["bias"]) if settings.fitted_by == "adam" else {}),
@@ -120,16 +121,35 @@ def _channel(name: str, uri: str) -> dict[str, Any]:
     }
 
 
+def _time_limits(run: Run) -> dict[str, int]:
+    seconds = run.settings.max_runtime_minutes * 60
+    if not run.settings.spot:
+        return {"MaxRuntimeInSeconds": seconds}
+    # The wait for capacity counts too. AWS allows an algorithm without checkpoints no more than
+    # one hour of both together.
+    whole = 3600 if run.settings.image == "built-in" else seconds + 3600
+    return {"MaxRuntimeInSeconds": seconds, "MaxWaitTimeInSeconds": whole}
+
+
+def _spot(run: Run) -> dict[str, Any]:
+    """Train on spot capacity; our own image goes on from its checkpoints, also as a later job."""
+    kept = {"CheckpointConfig": {"S3Uri": run.layout.uri(run.layout.checkpoints)}}
+    return {
+        "EnableManagedSpotTraining": True,
+        **({} if run.settings.image == "built-in" else kept),
+    }
+
+
 def _start(bias: float) -> dict[str, str]:
     return {"bias_init_method": "constant", "bias_init_value": f"{bias:.6g}"}
 
 
 def model_request(
-    run: Run, deployment: Deployment, training: Mapping[str, Any], attempt: int
+    run: Run, deployment: Deployment, training: Mapping[str, Any], number: int
 ) -> dict[str, Any]:
     """CreateModel for the artifact of a training job. `training` is what that task returned."""
     return {
-        "ModelName": run.layout.job("model", attempt),
+        "ModelName": run.layout.job("model", number),
         "ExecutionRoleArn": deployment.role_arn,
         "PrimaryContainer": {
             "Image": image(run, deployment),
@@ -140,10 +160,10 @@ def model_request(
 
 
 def transform_request(
-    run: Run, channels: Mapping[str, Any], model: Mapping[str, Any], attempt: int
+    run: Run, channels: Mapping[str, Any], model: Mapping[str, Any], number: int
 ) -> dict[str, Any]:
     """CreateTransformJob that scores the run's test events, one .out for each input file."""
-    name = run.layout.job("score", attempt)
+    name = run.layout.job("score", number)
     return {
         "TransformJobName": name,
         "ModelName": model["name"],
@@ -161,10 +181,57 @@ def transform_request(
             "AssembleWith": "Line",
         },
         "TransformResources": {
-            "InstanceType": run.settings.instance_type,
+            "InstanceType": run.settings.transform_instance_type or run.settings.instance_type,
             "InstanceCount": 1,
         },
         "Tags": _tags(run),
+    }
+
+
+def training_work(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training job does, by its request or its description: two that agree do the same."""
+    return {
+        "image": told["AlgorithmSpecification"].get("TrainingImage"),
+        "hyperparameters": told.get("HyperParameters", {}),
+        "channels": _uris(told),
+    }
+
+
+def tuning_work(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tuning job does, by its request or its description."""
+    config, each = told["HyperParameterTuningJobConfig"], told["TrainingJobDefinition"]
+    fixed = each.get("StaticHyperParameters", {})
+    return {
+        "image": each["AlgorithmSpecification"].get("TrainingImage"),
+        # SageMaker adds some of its own, such as _tuning_objective_metric.
+        "hyperparameters": {name: fixed[name] for name in fixed if not name.startswith("_")},
+        "channels": _uris(each),
+        "ranges": {
+            one["Name"]: [one.get("MinValue"), one.get("MaxValue"), one.get("Values")]
+            for kind in config.get("ParameterRanges", {}).values()
+            if isinstance(kind, list)
+            for one in kind
+        },
+        "trials": config["ResourceLimits"].get("MaxNumberOfTrainingJobs"),
+    }
+
+
+def transform_work(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a transform job does, by its request or its description."""
+    source = told["TransformInput"]["DataSource"]["S3DataSource"]
+    return {"model": told["ModelName"], "input": source["S3Uri"]}
+
+
+def model_work(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model is made of, by its request or its description."""
+    container = told["PrimaryContainer"]
+    return {"image": container.get("Image"), "artifact": container.get("ModelDataUrl")}
+
+
+def _uris(told: Mapping[str, Any]) -> dict[str, str | None]:
+    return {
+        each["ChannelName"]: each["DataSource"].get("S3DataSource", {}).get("S3Uri")
+        for each in told.get("InputDataConfig", [])
     }
 
 

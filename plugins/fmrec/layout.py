@@ -11,7 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from fmrec.errors import ConfigurationError
-from fmrec.settings import Deployment, RunSettings, parse_instant
+from fmrec.settings import Deployment, RunSettings, params, parse_instant
+
+# How the names of the models and endpoint configurations begin that are made for endpoints.
+SERVED = "fmrec-serve-"
 
 
 def run_key(as_of: datetime, *identity: str) -> str:
@@ -20,8 +23,40 @@ def run_key(as_of: datetime, *identity: str) -> str:
     It starts with `as_of` (aware, UTC), so keys sort by the day they describe, and ends in a
     hash of what else tells runs apart, so that two runs for one day share no key and no job.
     """
-    digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:8]
-    return f"{as_of:%Y%m%dT%H%M%SZ}-{digest}"
+    return f"{as_of:%Y%m%dT%H%M%SZ}-{_digest(*identity)}"
+
+
+def _digest(*told: str) -> str:
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+
+
+def is_run(name: str) -> bool:
+    """Whether a name is one that `run_key` gives."""
+    return re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", name, re.ASCII) is not None
+
+
+def moment_of(run: str) -> datetime:
+    """The moment that a run describes, by its name. Raises ValueError for no moment."""
+    return datetime.strptime(f"{run.partition('-')[0]}+0000", "%Y%m%dT%H%M%SZ%z")
+
+
+def lane_of(settings: RunSettings) -> str:
+    """What models of such runs compete in: one champion for each use, source and split.
+
+    Models for different uses are told apart by different metrics, those of different sources
+    know different films, and those of different splits have learnt each other's test events.
+    """
+    return "-".join([settings.promoted_for, *_sources(settings), settings.split])
+
+
+def _sources(settings: RunSettings) -> list[str]:
+    return [settings.source, settings.base] if settings.source == "landing" else [settings.source]
+
+
+def default_lane(environ: Mapping[str, str]) -> str:
+    """The lane of runs that are told nothing. Raises ConfigurationError for a bad variable."""
+    told = {name: each["default"] for name, each in params(environ).items()}
+    return lane_of(RunSettings.of(told))
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -106,6 +141,11 @@ class Layout:
         """Prefix under which SageMaker puts `<training job>/output/model.tar.gz`."""
         return self._own("models")
 
+    @property
+    def checkpoints(self) -> str:
+        """Prefix under which training jobs on spot capacity keep where they are."""
+        return self._own("checkpoints") + "/"
+
     def predictions(self, job: str) -> str:
         """Prefix under which the transform job `job` puts one .out per input file."""
         return self._own("predictions", job) + "/"
@@ -131,6 +171,14 @@ class Layout:
         """Prefix of what jobs cost in a calendar month such as "2026-03": an object for each."""
         return f"{self.prefix}/costs/{month}/"
 
+    def cost(self, month: str, job: str) -> str:
+        """What a job cost, in the month that it counts in."""
+        return f"{self.costs(month)}{job}.json"
+
+    def month_of_cost(self, job: str) -> str:
+        """Which month that is: fixed when the job is first seen to have ended."""
+        return f"{self.prefix}/costs/jobs/{job}.json"
+
     def requests(self, name: str) -> str:
         """A file of a dry run: a request that would be sent, or what they would cost."""
         return self._own("dry-run", name)
@@ -139,9 +187,28 @@ class Layout:
         """Prefix of the recommendations made for one lane, a folder for each champion."""
         return f"{self.prefix}/recommendations/{lane}/"
 
+    def recommended(self, lane: str, name: str) -> str:
+        """A folder or file of the recommendations that this run's model makes as a champion."""
+        return f"{self.recommendations(lane)}{self.run}/{name}"
+
+    def latest_recommendations(self, lane: str) -> str:
+        """The file that says which recommendations of a lane are in force."""
+        return f"{self.recommendations(lane)}latest.json"
+
     def of(self, run: str) -> Layout:
         """The layout of another run of the same deployment."""
         return replace(self, run=run)
+
+    @property
+    def runs(self) -> str:
+        """Prefix of what the runs keep, a folder for each; their reports are elsewhere."""
+        return f"{self.prefix}/runs/"
+
+    def run_of(self, uri: str) -> str | None:
+        """The run of this deployment that an object belongs to; None for anybody else's object."""
+        folder = self.uri(self.runs)
+        name, slash, _ = uri.removeprefix(folder).partition("/")
+        return name if uri.startswith(folder) and slash and is_run(name) else None
 
     def published_report(self, name: str) -> str:
         """A file of the published report; manifest.json is written last."""
@@ -154,6 +221,25 @@ class Layout:
         first has failed.
         """
         return f"fmrec-{kind}-{self.run}-{number}".replace("_", "-")
+
+    def endpoint(self, lane: str) -> str:
+        """Name of a lane's endpoint: at most 63 characters, no other lane's or deployment's."""
+        readable = re.sub("[^a-zA-Z0-9]+", "-", lane)[:48].strip("-")
+        return "-".join(filter(None, ("fmrec", readable, self._digest(lane))))
+
+    def served(self, lane: str, *told: str) -> str:
+        """Name of what stands behind a lane's endpoint: a model or an endpoint configuration.
+
+        It has at most 63 characters. `told` is what it is made from: another of the same run has
+        another name, and the same one the same. Without a run it is how all of the lane's begin.
+        """
+        every = f"{SERVED}{self._digest(lane)}-"
+        if not self.run:
+            return every
+        return f"{every}{self.run.replace('_', '-')}-{_digest(*told)}"
+
+    def _digest(self, *told: str) -> str:
+        return _digest(self.bucket, self.prefix, *told)
 
     def tuning_job(self, number: int) -> str:
         """Name of a tuning job: at most 32 characters, to which SageMaker adds for each trial."""
@@ -191,21 +277,15 @@ class Run:
 
     @property
     def lane(self) -> str:
-        """What its model competes in: one champion for each use, source and split.
-
-        Models for different uses are told apart by different metrics, those of different sources
-        know different films, and those of different splits have learnt each other's test events.
-        """
-        told = self.settings
-        sources = [told.source, told.base] if told.source == "landing" else [told.source]
-        return "-".join([told.promoted_for, *sources, told.split])
+        """What its model competes in."""
+        return lane_of(self.settings)
 
     @property
     def kind(self) -> str:
         """What its hyperparameters go with: of another kind of model they would mean nothing."""
         told = self.settings
-        sources = [told.source, told.base] if told.source == "landing" else [told.source]
-        return "-".join([told.objective, told.features, told.image, told.fitted_by, *sources])
+        model = (told.objective, told.features, told.image, told.fitted_by)
+        return "-".join([*model, *_sources(told)])
 
     def hyperparameters(self) -> dict[str, str]:
         """What the algorithm is given, as SageMaker takes it: text to text.

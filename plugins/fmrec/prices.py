@@ -37,6 +37,12 @@ def cost(jobs: Iterable[Mapping[str, Any]], region: str) -> dict[str, Any]:
     }
 
 
+def currency() -> str:
+    """The currency of the list."""
+    found: str = _listed()["currency"]
+    return found
+
+
 @cache
 def _listed() -> Any:
     return json.loads(files("fmrec").joinpath("prices.json").read_text(encoding="utf-8"))

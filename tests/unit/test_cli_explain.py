@@ -49,7 +49,9 @@ class Shop:
 
     def publish(self, run_id: str = "r", predictor: str = "regressor", **params: Any) -> Any:
         """Everything that the steps returned, and the model."""
-        x: Any = {"run": plan(run_id, AS_OF, {"source": "sample"} | params, self.deployment)}
+        x: Any = {
+            "run": plan(run_id, AS_OF, {"source": "sample"} | params, self.deployment, self.s3)
+        }
         x["tables"] = ingest(x["run"], self.s3, self.deployment)
         x["parts"] = events(x["run"], x["tables"], self.s3)
         x["channels"] = recordio(x["run"], x["tables"], x["parts"], self.s3)
@@ -92,11 +94,6 @@ class Shop:
     def titles(self, x: Any) -> dict[int, str]:
         items = self.store.get_table(x["tables"]["keys"]["items"]).to_pydict()
         return dict(zip(items["item_id"], items["title"], strict=True))
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture

@@ -96,7 +96,9 @@ class Past:
 
     def publish(self, day: int, name: str = "r", **settings: Any) -> Run:
         """A run that sees the days before `day`; for lists its model has a taste of its own."""
-        told = plan(name, FIRST + timedelta(days=day), SETTINGS | settings, self.deployment)
+        told = plan(
+            name, FIRST + timedelta(days=day), SETTINGS | settings, self.deployment, self.s3
+        )
         keys = {"sources": self.index, "users": "users", "items": "items"}
         made = events(told, {"keys": keys}, self.s3)
         run = Run.from_xcom(told)

@@ -10,20 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from fmrec.errors import ConfigurationError, ConflictError, DataError, EvaluationError, StoreError
 from fmrec.evaluation import ranking
 from fmrec.events.encoders import PRESETS
 from fmrec.fm.features import load
 from fmrec.layout import Run
-from fmrec.settings import Deployment
 from fmrec.steps.events import events
 from fmrec.steps.ingest import ingest
 from fmrec.steps.plan import plan
@@ -34,24 +31,9 @@ from sample_reports import assert_valid
 from steps_world import AS_OF, World, sums
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def world(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    with mock_aws():
-        s3 = boto3.client("s3", region_name="us-east-1")
-        s3.create_bucket(Bucket="fmrec")
-        yield World(s3, cache)
-
-
-def test_the_param_overrides_the_clock() -> None:
-    deployment = Deployment(bucket="b", role_arn="arn")
-    by_clock = plan("r", AS_OF, {}, deployment)
-    by_param = plan("r", AS_OF, {"as_of": "1997-12-01"}, deployment)
+def test_the_param_overrides_the_clock(world: World) -> None:
+    by_clock = plan("r", AS_OF, {}, world.deployment, world.s3)
+    by_param = plan("r", AS_OF, {"as_of": "1997-12-01"}, world.deployment, world.s3)
     assert by_clock["as_of"] == "1998-01-01T00:00:00+00:00"
     assert by_param["as_of"] == "1997-12-01T00:00:00+00:00"
     assert by_clock["layout"] != by_param["layout"]
@@ -92,7 +74,7 @@ def test_the_files_hold_the_events_in_their_order(world: World, objective: str) 
 def test_every_feature_of_a_preset_has_trained_columns_and_no_other_has_any(
     world: World, preset: str
 ) -> None:
-    run = plan("r", AS_OF, {"source": "sample", "features": preset}, world.deployment)
+    run = plan("r", AS_OF, {"source": "sample", "features": preset}, world.deployment, world.s3)
     tables = ingest(run, world.s3, world.deployment)
     parts = events(run, tables, world.s3)
     columns = world.store.get_table(parts["columns"]["key"]).to_pandas()
@@ -279,7 +261,7 @@ def test_a_wish_that_no_film_meets_is_told(world: World, tmp_path: Path) -> None
 
 def test_a_wish_that_cannot_be_read_stops_before_any_work(world: World) -> None:
     with pytest.raises(ConfigurationError, match="parameter only: at character 1 stands 'yeer'"):
-        plan("r", AS_OF, {"only": "yeer>1990"}, world.deployment)
+        plan("r", AS_OF, {"only": "yeer>1990"}, world.deployment, world.s3)
 
 
 def test_a_genre_that_no_film_has_stops_before_training(world: World) -> None:

@@ -4,40 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pandas as pd
 import pyarrow as pa
 import pytest
-from moto import mock_aws
 
-from fmrec.evaluation import page
 from fmrec.layout import Run
 from fmrec.release import champions
 from fmrec.steps.release import release
 from steps_world import NOW, World
 
+NOBODY = {"asked": False}
+
 EARLIER = "1997-12-20"
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def world(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    with mock_aws():
-        s3 = boto3.client("s3", region_name="us-east-1")
-        s3.create_bucket(Bucket="fmrec")
-        # Most of the time of a report goes into its drawings, which other tests look at.
-        monkeypatch.setattr(page, "render", lambda report: "")
-        yield World(s3, cache)
 
 
 def judged(
@@ -236,7 +218,7 @@ def test_a_champion_made_meanwhile_is_not_replaced_and_the_run_does_not_fail(
         crown(world)
     other = World(world.s3, world.deployment.cache_dir).prepare("b", as_of="1998-02-01")
     other.xcom |= {"report": late, "published": world.xcom["published"]}
-    told = release(other.xcom["run"], late, other.xcom["published"], world.s3, NOW)
+    told = release(other.xcom["run"], late, other.xcom["published"], NOBODY, world.s3, NOW)
     assert told["decision"] == "promote"
     assert told["promoted"] is False
     assert "run evaluate again" in told["why"]
@@ -319,6 +301,6 @@ def test_a_promoted_run_that_is_repeated_after_another_does_not_claim_the_place(
         world.store, run.layout, run.lane, run=run.layout.run, as_of=run.as_of, manifest="m",
         artifact="a", at=NOW,
     )  # fmt: skip
-    told = release(first["run"], first["report"], first["published"], world.s3, NOW)
+    told = release(first["run"], first["report"], first["published"], NOBODY, world.s3, NOW)
     assert told["promoted"] is False
     assert "not the champion any more" in told["why"]

@@ -42,7 +42,7 @@ class Zone:
     def run(self, day: int, **params: Any) -> dict[str, Any]:
         """A run whose clock is the midnight after `day`."""
         told = {"source": "landing"} | params
-        x: dict[str, Any] = {"run": plan(f"r{day}", after(day), told, self.deployment)}
+        x: dict[str, Any] = {"run": plan(f"r{day}", after(day), told, self.deployment, self.s3)}
         x["tables"] = ingest(x["run"], self.s3, self.deployment)
         x["parts"] = events(x["run"], x["tables"], self.s3)
         x["channels"] = recordio(x["run"], x["tables"], x["parts"], self.s3)
@@ -87,11 +87,6 @@ def ratings(day: int, rows: int, seed: int = 0) -> list[str]:
         f"{pair // 200 + 1},{pair % 200 + 1},{star:g},{time}"
         for pair, star, time in zip(pairs, stars, times, strict=True)
     ]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture

@@ -25,10 +25,13 @@ from fmrec.evaluation import table
 from fmrec.settings import Deployment
 
 DAG = "fmrec_retrain"
+_WELL = {"success", "skipped"}
 
 
 def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
     """Run `fmrec_retrain` once and return the path of the report.json it left.
+
+    Of a dry run it is the path of estimate.json, which lies beside the requests.
 
     `params` are the Params that were given; the others keep their defaults. Raises FmrecError
     when the run fails, with the failing task's error. Whatever was started is ended, however
@@ -54,8 +57,11 @@ def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
             command = ["airflow", "dags", "test", DAG, "--conf", json.dumps(given)]
             with processes.tied(command, environ, log) as test:
                 found = watch.follow(test, database, console, check)
-            if not found or any(task.state != "success" for task in found):
+            if not found or any(task.state not in _WELL for task in found):
                 raise FmrecError(_why(found, _kept(log, state)))
+            rehearsed = watch.result(database, "rehearse")
+            if rehearsed is not None:
+                return _fetch_requests(rehearsed, report_to, state)
             report = _fetch(watch.result(database, "publish"), report_to, state)
     _show(report, console)
     return report
@@ -114,7 +120,9 @@ def _environ(
     Deployment.of(base)
     if base.get("AWS_ENDPOINT_URL"):
         environment.make_bucket(base)
-    return base | environment.airflow(root, work / "airflow"), check
+    # Nobody could answer: this Airflow has no page, and is gone when the run is over.
+    alone = {"FMREC_APPROVAL_HOURS": "0"}
+    return base | environment.airflow(root, work / "airflow") | alone, check
 
 
 def _check_folder(folder: Path) -> None:
@@ -166,21 +174,32 @@ def _fetch(published: Mapping[str, Any], report_to: Path | None, state: Path) ->
     As where they are published, the manifest is last, and an old one goes first.
     """
     target = report_to or state / "reports" / published["run"]
-    target.mkdir(parents=True, exist_ok=True)
-    links = published["links"]
+    _copy(published["links"], target, "manifest.json")
+    return target / "report.json"
+
+
+def _fetch_requests(rehearsed: Mapping[str, Any], report_to: Path | None, state: Path) -> Path:
+    """Copy the requests of a dry run to this machine; gives the path of estimate.json."""
+    target = report_to or state / "dry-runs" / rehearsed["run"]
+    _copy(rehearsed["links"], target, "estimate.json")
+    return target / "estimate.json"
+
+
+def _copy(links: Mapping[str, str], target: Path, last: str) -> None:
+    """Copy the files that links lead to into a folder, the one that vouches for them last."""
     try:
+        target.mkdir(parents=True, exist_ok=True)
         files = {name: _downloaded(link) for name, link in links.items()}
-        (target / "manifest.json").unlink(missing_ok=True)
-        for name in sorted(files, key=lambda name: name == "manifest.json"):
+        (target / last).unlink(missing_ok=True)
+        for name in sorted(files, key=lambda name: name == last):
             partial = target / f".{name}.part"
             partial.write_bytes(files[name])
             partial.replace(target / name)
     except (OSError, httpx.HTTPError) as error:
         raise FmrecError(
-            f"the run succeeded, but its report could not be copied to {target} ({error}); it is "
-            f"at {links['report.json'].partition('?')[0]}"
+            f"the run succeeded, but what it left could not be copied to {target} ({error}); it "
+            f"is at {links[last].partition('?')[0]}"
         ) from None
-    return target / "report.json"
 
 
 def _downloaded(link: str) -> bytes:

@@ -28,7 +28,9 @@ class ApprovalOperator(HITLOperator):
 
     def __init__(self, *, report: Any, **kwargs: Any) -> None:
         hours = Operations.of(os.environ).approval_hours
+        # The time limit of tasks is not meant for people.
         super().__init__(
+            execution_timeout=None,
             subject="Shall this model become the champion?",
             body="{{ task.report['question'] }}",
             options=[APPROVE, REJECT],

@@ -1,4 +1,4 @@
-"""What all DAGs have in common: owner, retries, time limits, who is told when something is wrong."""
+"""What all DAGs have in common: owner, retries, time limits, who is told when one fails."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import (
-    ExceptionRetryPolicy,
-    RetryAction,
-    RetryRule,
-)
+from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
-from fmrec import errors
+from fmrec.operators import notices
+from fmrec.operators.retries import Retries
 from fmrec.settings import Operations
 
-# The first day of MovieLens 100K: what may be backfilled.
+# The first day of MovieLens 100K: from here on there is something to backfill.
 FIRST_DAY = datetime(1997, 9, 20, tzinfo=UTC)
 
 
 def dag(doc: str) -> dict[str, Any]:
     """Arguments of every DAG; `doc` is the docstring of its file, the text in the UI."""
     operations = Operations.of(os.environ)
+    first_retry = timedelta(seconds=operations.retry_seconds)
     return {
         "doc_md": doc,
         "description": doc.partition("\n")[0].rstrip("."),
@@ -30,25 +28,21 @@ def dag(doc: str) -> dict[str, Any]:
         "max_consecutive_failed_dag_runs": 3,
         # Longer than a person is waited for.
         "dagrun_timeout": timedelta(hours=operations.approval_hours + 6),
-        "default_args": default_args(operations),
-        "tags": ["fmrec", "recommender", "sagemaker"],
-    }
-
-
-def default_args(operations: Operations) -> dict[str, Any]:
-    """Arguments of every task."""
-    return {
-        "owner": "fmrec",
-        "retries": 2,
-        "retry_delay": timedelta(seconds=operations.retry_seconds),
-        "retry_exponential_backoff": True,
-        "retry_policy": ExceptionRetryPolicy(
-            rules=[
-                RetryRule(
-                    exception=list(errors.PERMANENT),
-                    action=RetryAction.FAIL,
-                    reason="repeating it would fail in the same way",
-                )
-            ]
+        "deadline": DeadlineAlert(
+            # Not the logical date: a backfilled day would be late from the start.
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=timedelta(hours=operations.alert_hours),
+            callback=AsyncCallback(notices.late),
         ),
+        "on_failure_callback": [notices.Notice()],
+        "default_args": {
+            "owner": "fmrec",
+            "retries": 3,
+            "retry_delay": first_retry,
+            "retry_exponential_backoff": True,
+            "retry_policy": Retries(first_retry),
+            # The jobs have limits of their own; this ends a step that hangs.
+            "execution_timeout": timedelta(hours=6),
+        },
+        "tags": ["fmrec", "recommender", "sagemaker"],
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
+from fmrec.operators import assets, notices
 from fmrec.operators.clients import aws_client, clock
 from fmrec.settings import Deployment
 
@@ -31,12 +32,15 @@ def plan() -> Xcom:
     )
 
 
-@task
+@task(outlets=[assets.RATINGS])
 def ingest(run: Xcom) -> Xcom:
     """Read the ratings of the source, checked, into tables."""
     from fmrec.steps import ingest as step
 
-    return step.ingest(run, aws_client("s3"), Deployment.of(os.environ))
+    tables = step.ingest(run, aws_client("s3"), Deployment.of(os.environ))
+    facts = {name: tables[name] for name in ("ratings", "refused_by_check", "erased", "notes")}
+    assets.note(assets.RATINGS, {"source": tables["origin"]["sentence"], **facts})
+    return tables
 
 
 @task
@@ -47,12 +51,21 @@ def events(run: Xcom, tables: Xcom) -> Xcom:
     return step.events(run, tables, aws_client("s3"))
 
 
-@task
+@task(outlets=[assets.CHANNELS])
 def recordio(run: Xcom, tables: Xcom, parts: Xcom) -> Xcom:
     """Write the design matrices as RecordIO-protobuf files."""
     from fmrec.steps import recordio as step
 
-    return step.recordio(run, tables, parts, aws_client("s3"))
+    channels = step.recordio(run, tables, parts, aws_client("s3"))
+    facts = {
+        "run": run["layout"]["run"],
+        "feature_dim": channels["feature_dim"],
+        "rows": {name: each["rows"] for name, each in parts["parts"].items()},
+        "id_map_sha256": parts["id_map"]["sha256"],
+        "data_sha256": parts["data"]["fingerprint"],
+    }
+    assets.note(assets.CHANNELS, facts)
+    return channels
 
 
 @task.branch
@@ -107,26 +120,43 @@ def evaluate(
     )
 
 
-@task
+@task(outlets=[assets.REPORT])
 def publish(run: Xcom, report: Xcom) -> Xcom:
     """Put the report where people look for it, the manifest last."""
     from fmrec.steps import publish as step
 
-    return step.publish(run, report, aws_client("s3"))
+    published = step.publish(run, report, aws_client("s3"))
+    facts = {"run": run["layout"]["run"], "as_of": run["as_of"], "files": published["files"]}
+    told = {
+        "metrics": report["metrics"],
+        "cost": report["cost"],
+        "gate": report["gate"]["headline"],
+    }
+    assets.note(assets.REPORT, facts | told)
+    return published
 
 
-@task
+@task(outlets=[assets.NEW_CHAMPION])
 def release(run: Xcom, report: Xcom, published: Xcom, approval: Xcom) -> Xcom:
     """Make the model the champion, if the gate or the person it asked says so."""
     from fmrec.steps import release as step
 
     now = datetime.now(UTC)
-    return step.release(run, report, published, approval, aws_client("s3"), now)
+    released = step.release(run, report, published, approval, aws_client("s3"), now)
+    if released["promoted"]:
+        facts = {"lane": released["lane"], "run": run["layout"]["run"], "as_of": run["as_of"]}
+        assets.update(assets.NEW_CHAMPION, assets.CHAMPION, facts)
+        told = facts | {"metrics": report["metrics"], "cost": report["cost"]}
+        notices.send("champion", f"{facts['run']} is the champion of {facts['lane']}.", told)
+    return released
 
 
-@task
-def adopt(run: Xcom, control: Xcom, tuning: Xcom) -> Xcom:
+@task(outlets=[assets.NEW_HYPERPARAMETERS])
+def adopt(run: Xcom, parts: Xcom, control: Xcom, tuning: Xcom) -> Xcom:
     """Make what was found the default of later runs, if it beats today's default."""
     from fmrec.steps import adopt as step
 
-    return step.adopt(run, control, tuning, aws_client("s3"), datetime.now(UTC))
+    adopted = step.adopt(run, parts, control, tuning, aws_client("s3"), datetime.now(UTC))
+    if adopted["adopted"]:
+        assets.update(assets.NEW_HYPERPARAMETERS, assets.HYPERPARAMETERS, adopted)
+    return adopted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,10 +14,11 @@ from fmrec.store import Store
 
 SCHEMA = 1
 PROMOTION, ROLLBACK = "promotion", "rollback"
+GATE = "gate"
 
 
 class NotPromotedError(ConflictError):
-    """A model may not become the champion: it was overtaken, or describes the future."""
+    """A model does not become the champion: it was overtaken, or describes the future."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Champion:
     `sequence` counts from 1; `kind` is "promotion", or "rollback" to a run that was the champion
     before. The run describes the moment `as_of`, its manifest.json is the object `manifest`, and
     `artifact` is the URI of the model that was judged. `decision` is what the gate said, None where
-    it was not asked. Moments are aware, in UTC.
+    it was not asked. `by` is who decided, "gate" or a person's name, None for a person without one;
+    `reason` is what that person said. Moments are aware, in UTC.
     """
 
     sequence: int
@@ -40,12 +42,20 @@ class Champion:
     decision: Mapping[str, Any] | None
     at: datetime
     replaces: str | None
+    by: str | None = None
+    reason: str | None = None
 
     def to_json(self) -> bytes:
         """The entry as it is stored."""
         moments = {name: getattr(self, name).isoformat() for name in ("as_of", "at")}
         content = {"schema": SCHEMA, **asdict(self), **moments}
         return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def lanes(store: Store, layout: Layout) -> list[str]:
+    """The lanes that have had a champion, by name."""
+    prefix = layout.champions("")[:-1]
+    return sorted({key.removeprefix(prefix).partition("/")[0] for key in store.list(prefix)} - {""})
 
 
 def history(store: Store, layout: Layout, lane: str) -> list[Champion]:
@@ -93,6 +103,12 @@ def _entry(data: bytes, lane: str, before: Sequence[Champion]) -> Champion:
     for name in ("run", "manifest", "artifact"):
         if not isinstance(content[name], str) or not content[name]:
             raise ValueError(f"{name} is {content[name]!r}")
+    # Entries from before it was noted who decided: without the gate, only a person could.
+    by = content.get("by", None if content["decision"] is None else GATE)
+    reason = content.get("reason")
+    for name, value in (("by", by), ("reason", reason)):
+        if not isinstance(value, str | None):
+            raise ValueError(f"{name} is {value!r}")
     as_of, at = (datetime.fromisoformat(content[name]) for name in ("as_of", "at"))
     if as_of.tzinfo is None or at.tzinfo is None:
         raise ValueError("a moment has no time zone")
@@ -100,6 +116,8 @@ def _entry(data: bytes, lane: str, before: Sequence[Champion]) -> Champion:
     return Champion(
         as_of=as_of.astimezone(UTC),
         at=at.astimezone(UTC),
+        by=by,
+        reason=reason,
         **{name: content[name] for name in names},
     )
 
@@ -150,26 +168,41 @@ def promote(
     decision: Mapping[str, Any] | None,
     compared_with: str | None,
     at: datetime,
+    approved_by: str | None = None,
+    reason: str | None = None,
 ) -> Champion:
-    """Make `run` the champion of `lane`, and return its entry in the history.
+    """Make `run` the champion of `lane`, and return the entry that says so.
 
-    `compared_with` is the champion that its report compares it with, None without one. A run that
-    was promoted already keeps its entry, whatever came after it, and nothing is written. `as_of`
-    and `at`, the time now, are aware.
+    `compared_with` is the champion that its report compares it with, None without one.
+    `approved_by` is the person whom the gate asked, None where it decided alone. For the champion
+    in place nothing is written. `as_of` and `at`, the time now, are aware.
 
-    Raises NotPromotedError when `as_of` is after `at`, and when the current champion describes a
-    later moment than `as_of` or is another one than the run was compared with; also when that one
-    was promoted at the same time, for each number of the history is written once. DataError and
-    StoreError as `history`.
+    Raises NotPromotedError when `as_of` is after `at`, when the run was promoted before and is not
+    the champion any more, and when the current champion describes a later moment than `as_of` or is
+    another one than the run was compared with; also when that one was promoted at the same time,
+    for each number of the history is written once. DataError and StoreError as `history`.
     """
+    proposed = Champion(
+        sequence=0,
+        kind=PROMOTION,
+        lane=lane,
+        run=run,
+        as_of=as_of,
+        manifest=manifest,
+        artifact=artifact,
+        decision=decision,
+        at=at,
+        replaces=None,
+        by=approved_by or GATE,
+        reason=reason,
+    )
     while True:
         past = history(store, layout, lane)
-        for entry in past:
-            if entry.run == run:
-                return entry
         champion = current(past)
-        _check(champion, lane, run, as_of, compared_with, at)
-        entry = _next(past, PROMOTION, lane, run, as_of, manifest, artifact, decision, at)
+        if champion is not None and champion.run == run:
+            return champion
+        _check(past, proposed, compared_with)
+        entry = _following(past, proposed)
         try:
             store.put(_key(layout.champions(lane), entry.sequence), entry.to_json())
         except ConflictError:
@@ -178,25 +211,6 @@ def promote(
                 raise
         else:
             return entry
-
-
-def _next(
-    past: Sequence[Champion],
-    kind: str,
-    lane: str,
-    run: str,
-    as_of: datetime,
-    manifest: str,
-    artifact: str,
-    decision: Mapping[str, Any] | None,
-    at: datetime,
-) -> Champion:
-    """The entry that follows the history `past`; its moments in UTC, now to the second."""
-    moment, now = as_of.astimezone(UTC), at.astimezone(UTC).replace(microsecond=0)
-    before = past[-1].run if past else None
-    return Champion(
-        len(past) + 1, kind, lane, run, moment, manifest, artifact, decision, now, before
-    )
 
 
 def appoint(
@@ -209,50 +223,82 @@ def appoint(
     manifest: str,
     artifact: str,
     at: datetime,
+    by: str | None = None,
+    reason: str | None = None,
+    after: int | None = None,
 ) -> Champion:
     """Make `run` the champion of `lane` because a person says so, whatever the gate said.
 
     It is a rollback when the run was the champion before, else a promotion without a decision. An
-    earlier moment than the champion's is allowed. The champion in place keeps its entry. Raises
-    ConflictError when another entry was written at the same moment, DataError and StoreError as
-    `history`.
+    earlier moment than the champion's is allowed. The champion in place keeps its entry.
+
+    Raises ConflictError when the last entry is not number `after`, if that is given, and when
+    another entry was written at the same moment; DataError and StoreError as `history`.
     """
     past = history(store, layout, lane)
     champion = current(past)
     if champion is not None and champion.run == run:
         return champion
-    kind = ROLLBACK if any(each.run == run for each in past) else PROMOTION
-    entry = _next(past, kind, lane, run, as_of, manifest, artifact, None, at)
+    if after not in {None, len(past)}:
+        raise ConflictError(
+            f"{run} does not become the champion of {lane}: another has become it meanwhile (entry "
+            f"{after} of the history was the last, and there are {len(past)} now). Nothing was "
+            "changed; look again, and decide again."
+        )
+    proposed = Champion(
+        sequence=0,
+        kind=ROLLBACK if any(each.run == run for each in past) else PROMOTION,
+        lane=lane,
+        run=run,
+        as_of=as_of,
+        manifest=manifest,
+        artifact=artifact,
+        decision=None,
+        at=at,
+        replaces=None,
+        by=by,
+        reason=reason,
+    )
+    entry = _following(past, proposed)
     store.put(_key(layout.champions(lane), entry.sequence), entry.to_json())
     return entry
 
 
-def _check(
-    champion: Champion | None,
-    lane: str,
-    run: str,
-    as_of: datetime,
-    compared_with: str | None,
-    at: datetime,
-) -> None:
-    """Raise NotPromotedError unless the run may follow the champion."""
-    if as_of > at:
+def _following(past: Sequence[Champion], proposed: Champion) -> Champion:
+    """What is proposed as the entry that follows `past`; moments in UTC, now to the second."""
+    return replace(
+        proposed,
+        sequence=len(past) + 1,
+        as_of=proposed.as_of.astimezone(UTC),
+        at=proposed.at.astimezone(UTC).replace(microsecond=0),
+        replaces=past[-1].run if past else None,
+    )
+
+
+def _check(past: Sequence[Champion], proposed: Champion, compared_with: str | None) -> None:
+    """Raise NotPromotedError unless what is proposed may follow `past`."""
+    champion = current(past)
+    refused = f"{proposed.run} does not become the champion of {proposed.lane}"
+    if champion is not None and any(each.run == proposed.run for each in past):
         raise NotPromotedError(
-            f"{run} does not become the champion of {lane}: it describes {as_of.isoformat()}, "
-            "which is yet to come, and until then no model could take its place. Give the Param "
-            "as_of a moment that is over."
+            f"{refused}: it was promoted before, and is not the champion any more: {champion.run} "
+            "is. Nothing was changed; a person can go back to it."
         )
-    if champion is not None and champion.as_of > as_of:
+    if proposed.as_of > proposed.at:
         raise NotPromotedError(
-            f"{run} does not become the champion of {lane}: it describes {as_of.isoformat()}, and "
-            f"the champion {champion.run} the later moment {champion.as_of.isoformat()}. Nothing "
-            "was changed; run evaluate again, and the report says so."
+            f"{refused}: it describes {proposed.as_of.isoformat()}, which is yet to come, and "
+            "until then no model could take its place. Give the Param as_of a moment that is over."
+        )
+    if champion is not None and champion.as_of > proposed.as_of:
+        raise NotPromotedError(
+            f"{refused}: it describes {proposed.as_of.isoformat()}, and the champion "
+            f"{champion.run} the later moment {champion.as_of.isoformat()}. Nothing was changed; "
+            "run evaluate again, and the report says so."
         )
     found = champion.run if champion else None
     if found != compared_with:
         raise NotPromotedError(
-            f"{run} does not become the champion of {lane}: its report compares it with "
-            f"{compared_with or 'no champion'}, and {found or 'no champion'} is in place now. "
-            "Nothing was changed; run evaluate again (clear that task), which compares it with "
-            "the champion in place."
+            f"{refused}: its report compares it with {compared_with or 'no champion'}, and "
+            f"{found or 'no champion'} is in place now. Nothing was changed; run evaluate again "
+            "(clear that task), which compares it with the champion in place."
         )

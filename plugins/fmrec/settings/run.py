@@ -11,6 +11,7 @@ from fmrec.settings.data import SPLITS
 from fmrec.settings.fields import setting, typed
 from fmrec.settings.instants import parse_instant
 from fmrec.settings.model import WITH_HISTORIES
+from fmrec.settings.ranges import check as check_ranges
 from fmrec.settings.solvers import check, hyperparameters, solver_of
 from fmrec.settings.training import TrainingSettings
 
@@ -103,6 +104,13 @@ class RunSettings(TrainingSettings):
                 f"parameter base: {settings.base!r} goes with source 'landing' alone; the source "
                 f"is {settings.source!r}"
             )
+        if settings.spot and settings.image == "built-in" and settings.max_runtime_minutes > 60:
+            raise ConfigurationError(
+                f"parameter max_runtime_minutes: {settings.max_runtime_minutes} is too long for "
+                "the built-in algorithm on spot capacity, where AWS allows it 60 minutes, because "
+                "it keeps no checkpoints; lower it, or set spot to false or image to 'fmrec'"
+            )
+        check_ranges(settings)
         if settings.as_of is not None:
             # A Param takes the full form alone; a person may write just the day.
             return replace(settings, as_of=parse_instant(settings.as_of).isoformat())

@@ -21,6 +21,7 @@ from fmrec.errors import ConfigurationError, EvaluationError
 from fmrec.evaluation import learning_curve, page, peers, ranking, table
 from fmrec.evaluation import report as reports
 from fmrec.evaluation.listed import Lists
+from fmrec.evaluation.question import question
 from fmrec.events.prepare import EXAMPLES
 from fmrec.layout import Run, split_uri
 from fmrec.release import gate
@@ -67,12 +68,9 @@ def evaluate(
     if allowed is not None and not allowed.any():
         notes.append(f"No film meets only={this.settings.only}, so nothing is recommended.")
     refused = tables["refused_by_check"]
-    jobs = [
-        {"kind": "training", **without(training, "artifact", "metrics")},
-        {"kind": "batch transform", **without(transform, "output")},
-    ]
+    jobs = _jobs(training, transform)
     judged = reports.build(
-        run=_run_facts(this, tables, channels),
+        run=_run_facts(this, tables, channels, training),
         train=rated["train"],
         test=rated["test"],
         scores=_scores(channels, transform, store),
@@ -112,16 +110,38 @@ def evaluate(
         "metrics": report["metrics"],
         "verdict": report["verdict"],
         "gate": report["gate"],
+        "question": question(report),
+        "cost": (report["cost"] or {}).get("total"),
         "artifact": training["artifact"],
         "compared_with": (report["champion"] or {}).get("run"),
     }
 
 
-def _run_facts(run: Run, tables: Xcom, channels: Xcom) -> Xcom:
+def _jobs(training: Xcom, transform: Xcom) -> list[Xcom]:
+    """The jobs of the run, as the report lists them."""
+    told = ("name", "status", "seconds", "billable_seconds")
+    tuning = training.get("tuning")
+    if tuning is None:
+        fitted = {"kind": "training"} | {name: training[name] for name in told}
+    else:
+        # All of its trials were paid for. How long it took is less: some ran at once.
+        seconds = tuning["billable_seconds"]
+        fitted = {"kind": f"tuning, {len(tuning['jobs'])} trials", "name": tuning["name"],
+                  "status": training["status"], "seconds": seconds,
+                  "billable_seconds": seconds}  # fmt: skip
+    return [fitted, {"kind": "batch transform", **without(transform, "output")}]
+
+
+def _hyperparameters(run: Run, training: Xcom) -> dict[str, str]:
+    """What the model was trained with: a tuning has found some of it."""
+    return run.hyperparameters() | training.get("hyperparameters", {})
+
+
+def _run_facts(run: Run, tables: Xcom, channels: Xcom, training: Xcom) -> Xcom:
     """What the report says of the run itself."""
     return {
         **asdict(run.settings),
-        **run.hyperparameters(),
+        **_hyperparameters(run, training),
         "use": run.settings.promoted_for,
         "lane": run.lane,
         "run_id": run.run_id,
@@ -203,7 +223,11 @@ def _cost(settings: RunSettings, jobs: Sequence[Mapping[str, Any]], region: str)
             {
                 "kind": job["kind"],
                 "name": job["name"],
-                "instance_type": settings.instance_type,
+                "instance_type": (
+                    settings.transform_instance_type or settings.instance_type
+                    if job["kind"] == "batch transform"
+                    else settings.instance_type
+                ),
                 "instances": 1,
                 "billable_seconds": job.get("billable_seconds", job["seconds"]),
             }
@@ -224,7 +248,9 @@ def _manifest(
         "as_of": run.as_of.isoformat(),
         "source": tables["origin"],
         "parameters": asdict(run.settings),
-        "hyperparameters": run.hyperparameters(),
+        "hyperparameters": _hyperparameters(run, training),
+        "tuned": run.tuned,
+        "data": parts["data"],
         "seeds": {"run": run.settings.seed, "source": tables["origin"]["seed"]},
         "id_map": parts["id_map"],
         "events": parts["parts"],

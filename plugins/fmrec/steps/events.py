@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tempfile
@@ -64,11 +65,22 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
         counts["negatives"] = parts[EXAMPLES]["rows"] - writer.likes
     return {
         "parts": parts,
+        "data": _data(indexes, tables["erasure"], prepared.counts["ratings_seen"], parts),
         "counts": counts,
         "id_map": {"key": layout.id_map, "sha256": space.sha256},
         "facts": {"key": layout.facts},
         "columns": {"key": layout.columns, "number": space.dimension},
     }
+
+
+def _data(indexes: list[Xcom], erasure: str, ratings: int, parts: Xcom) -> Xcom:
+    """What the run has seen, by which a later run tells whether anything is new."""
+    last = max(each["last"] for each in parts.values() if each["last"] is not None)
+    # A day on which nobody rated anything is no news.
+    names = sorted(each["name"] for each in indexes if each["rows"])
+    told = json.dumps([names, erasure, ratings, last])
+    fingerprint = hashlib.sha256(told.encode()).hexdigest()
+    return {"fingerprint": fingerprint, "ratings": ratings, "last": last}
 
 
 def _choices(run: Run) -> Choices:

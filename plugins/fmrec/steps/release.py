@@ -1,4 +1,4 @@
-"""Make a model the champion, when the gate says so."""
+"""Make a model the champion, when the gate or a person says so."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def release(run: Xcom, report: Xcom, published: Xcom, s3: S3Client, now: datetime) -> Xcom:
-    """Act on the decision of the gate; `report` and `published` are what those tasks returned.
+def release(
+    run: Xcom, report: Xcom, published: Xcom, approval: Xcom, s3: S3Client, now: datetime
+) -> Xcom:
+    """Act on the decision of the gate; the mappings are what the tasks before returned.
 
-    Only `promote` changes anything, and only while the champion is the one that the report compares
-    with. Where runs overlap, as in a backfill, another may have taken its place: then nothing is
-    changed, which is no failure of the run, and `why` says so.
+    Only `promote`, and `ask` where a person has approved, change anything, and only while the
+    champion is the one that the report compares with. Where runs overlap, as in a backfill, or
+    while a person thought it over, another may have taken its place: then nothing is changed,
+    which is no failure of the run, and `why` says so.
     """
     this = Run.from_xcom(run)
     decision, why = report["gate"]["decision"], report["gate"]["headline"]
     log.info("%s", why)
+    approved = approval.get("approved")
+    if approval["asked"]:
+        person = approval["by"] or "Nobody"
+        said = "approved" if approved else "rejected it" if approval["by"] else "answered in time"
+        why = f"{why}. {person} {said}"
     promoted = False
-    if decision == "promote":
+    if decision == "promote" or (decision == "ask" and approved):
         store = Store(s3, this.layout.bucket)
         try:
             champions.promote(
@@ -42,6 +50,7 @@ def release(run: Xcom, report: Xcom, published: Xcom, s3: S3Client, now: datetim
                 decision=report["gate"],
                 compared_with=report["compared_with"],
                 at=now,
+                approved_by=approval.get("by") if approved else None,
             )
         except champions.NotPromotedError as error:
             why = str(error)
@@ -52,5 +61,5 @@ def release(run: Xcom, report: Xcom, published: Xcom, s3: S3Client, now: datetim
             promoted = now_champion is not None and now_champion.run == this.layout.run
             if not promoted:
                 why = f"{this.layout.run} was promoted before, and is not the champion any more"
-            log.info("%s", why)
+    log.info("%s", why)
     return {"lane": this.lane, "decision": decision, "promoted": promoted, "why": why}

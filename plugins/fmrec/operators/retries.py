@@ -1,0 +1,64 @@
+"""Which failures are worth another attempt, and after how long."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import RetryDecision, RetryPolicy
+from botocore.exceptions import ClientError
+
+from fmrec import errors
+
+# What AWS answers when it is asked too often or has a bad moment; S3 has words of its own.
+_BUSY = frozenset(
+    {
+        "ThrottlingException",
+        "Throttling",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "InternalFailure",
+        "InternalError",
+        "ServiceUnavailable",
+        "ResourceLimitExceeded",
+    }
+)
+# What it answers as long as nobody changes the request, the rights or the bucket.
+_REFUSED = frozenset(
+    {
+        "ValidationException",
+        "ValidationError",
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "NoSuchBucket",
+        "AllAccessDisabled",
+    }
+)
+
+
+class Retries(RetryPolicy):
+    """Fail at once what would fail again; give a busy service more time than a bad moment."""
+
+    def __init__(self, first: timedelta) -> None:
+        self._first = first
+
+    def evaluate(
+        self,
+        exception: BaseException,
+        try_number: int,
+        max_tries: int,
+        context: object = None,
+    ) -> RetryDecision:
+        """What becomes of a task that has failed with an exception."""
+        code = exception.response["Error"]["Code"] if isinstance(exception, ClientError) else ""
+        if isinstance(exception, errors.PERMANENT) or code in _REFUSED:
+            return RetryDecision.fail("repeating it would fail in the same way")
+        if isinstance(exception, errors.BusyError) or code in _BUSY:
+            delay = self._first * 4 * 2 ** (try_number - 1)
+            return RetryDecision.retry(delay, "AWS is busy: the next attempt waits longer")
+        return RetryDecision.default()

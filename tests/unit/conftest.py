@@ -1,0 +1,28 @@
+"""What unit tests of the steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from steps_world import World
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for generated archives: made once, as they are always the same."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def world(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Runs of the steps over S3 in memory."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="us-east-1")
+        s3.create_bucket(Bucket="fmrec")
+        yield World(s3, cache)
