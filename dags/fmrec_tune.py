@@ -36,7 +36,9 @@ with DAG(
     tables = tasks.ingest(run)
     parts = tasks.events(run, tables)
     channels = tasks.recordio(run, tables, parts)
-    chosen = tasks.choose(run, tables, parts, channels, jobs={"tune": ["train", "tune"]})
+    chosen = tasks.choose(
+        run, tables, parts, channels, jobs={"tune": ["train", "tune"]}, releases=False
+    )
     control = operators.TrainingOperator(
         task_id="train",
         doc_md="A training job with today's defaults, to compare with.",
@@ -50,5 +52,5 @@ with DAG(
         run=run,
         channels=channels,
     )
-    chosen >> [control, tune, tasks.rehearse(run, channels)]
+    chosen >> [control, tune, tasks.rehearse(run, channels, releases=False)]
     tasks.adopt(run, parts, control.output, tune.output)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fmrec.errors import ConfigurationError
+from fmrec.fm.joblog import metric_definitions
 from fmrec.layout import Run
 from fmrec.settings import Deployment
 
@@ -83,6 +84,8 @@ def training_request(
         "AlgorithmSpecification": {
             "TrainingImage": image(run, deployment),
             "TrainingInputMode": "File",
+            # The built-in image brings its own and allows no others.
+            **({"MetricDefinitions": metric_definitions()} if settings.image == "fmrec" else {}),
         },
         "RoleArn": deployment.role_arn,
         "InputDataConfig": [

@@ -32,12 +32,21 @@ def _digest(*told: str) -> str:
 
 def is_run(name: str) -> bool:
     """Whether a name is one that `run_key` gives."""
+    try:
+        moment_of(name)
+    except ValueError:
+        return False
     return re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", name, re.ASCII) is not None
 
 
 def moment_of(run: str) -> datetime:
     """The moment that a run describes, by its name. Raises ValueError for no moment."""
     return datetime.strptime(f"{run.partition('-')[0]}+0000", "%Y%m%dT%H%M%SZ%z")
+
+
+def behind(endpoint: str) -> str:
+    """How the names of the models and configurations begin that are made for an endpoint."""
+    return f"{SERVED}{endpoint[-8:]}-"
 
 
 def lane_of(settings: RunSettings) -> str:
@@ -225,21 +234,16 @@ class Layout:
     def endpoint(self, lane: str) -> str:
         """Name of a lane's endpoint: at most 63 characters, no other lane's or deployment's."""
         readable = re.sub("[^a-zA-Z0-9]+", "-", lane)[:48].strip("-")
-        return "-".join(filter(None, ("fmrec", readable, self._digest(lane))))
+        digest = _digest(self.bucket, self.prefix, lane)
+        return "-".join(filter(None, ("fmrec", readable, digest)))
 
     def served(self, lane: str, *told: str) -> str:
         """Name of what stands behind a lane's endpoint: a model or an endpoint configuration.
 
-        It has at most 63 characters. `told` is what it is made from: another of the same run has
-        another name, and the same one the same. Without a run it is how all of the lane's begin.
+        It has at most 63 characters. `told` is what it is made from: what is made again has the
+        same name, and anything else of the same run another.
         """
-        every = f"{SERVED}{self._digest(lane)}-"
-        if not self.run:
-            return every
-        return f"{every}{self.run.replace('_', '-')}-{_digest(*told)}"
-
-    def _digest(self, *told: str) -> str:
-        return _digest(self.bucket, self.prefix, *told)
+        return f"{behind(self.endpoint(lane))}{self.run}-{_digest(*told)}".replace("_", "-")
 
     def tuning_job(self, number: int) -> str:
         """Name of a tuning job: at most 32 characters, to which SageMaker adds for each trial."""

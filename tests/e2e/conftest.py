@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from airflow_stack import Airflow, command, running
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,3 +64,24 @@ def fmrec(
         )
 
     return call
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state folder of a module's stack."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def environ(state: Path, plain_environ: dict[str, str]) -> dict[str, str]:
+    """The environment of a module's stack."""
+    return plain_environ | {"FMREC_SOURCE": "sample", "FMREC_STATE_DIR": str(state)}
+
+
+@pytest.fixture(scope="module")
+def airflow(state: Path, environ: dict[str, str]) -> Iterator[Airflow]:
+    """A stack whose retraining DAG may run."""
+    with running(state, environ) as stack:
+        words = ["airflow", "dags", "unpause", "fmrec_retrain", "--yes"]
+        command(environ, sys.executable, "-m", "fmrec", *words)
+        yield stack

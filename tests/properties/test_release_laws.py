@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from fmrec.errors import ConflictError
 from fmrec.layout import Layout
-from fmrec.release.champions import Champion, before, current, history, promote, reference
+from fmrec.release.champions import (
+    Champion,
+    NotPromotedError,
+    before,
+    current,
+    history,
+    promote,
+    reference,
+)
 from fmrec.release.gate import Policy, decide
 
 ORDER = ["keep", "ask", "promote"]
@@ -197,8 +205,12 @@ def test_a_history_only_grows_and_never_goes_back_in_time(days, data) -> None:
         # Whoever is repeated is compared as before, and is not written again.
         for past, (moment, *whom) in compared.items():
             assert [reference(kept, past, moment), before(kept, past)] == whom
-            again = told | {"run": past, "as_of": moment}
-            assert promote(store, LAYOUT, LANE, compared_with="nobody", **again).run == past
+            again = told | {"run": past, "as_of": moment, "compared_with": "nobody"}
+            if past == kept[-1].run:
+                assert promote(store, LAYOUT, LANE, **again) == kept[-1]
+            else:
+                with pytest.raises(NotPromotedError):
+                    promote(store, LAYOUT, LANE, **again)
         assert history(store, LAYOUT, LANE) == kept
     moments = [each.as_of for each in kept]
     assert moments == sorted(moments)

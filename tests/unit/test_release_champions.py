@@ -17,9 +17,11 @@ from fmrec.release import champions
 from fmrec.release.champions import (
     Champion,
     NotPromotedError,
+    appoint,
     before,
     current,
     history,
+    lanes,
     promote,
     reference,
 )
@@ -115,6 +117,8 @@ def test_promotions_are_numbered_objects_that_are_read_in_their_order(store: Sto
         "decision": {"decision": "promote"},
         "at": "2026-03-01T13:00:00+00:00",
         "replaces": "a",
+        "by": "gate",
+        "reason": None,
     }
     assert list(store.list("movies/")) == [KEY.format(1), KEY.format(2)]
 
@@ -138,12 +142,65 @@ def test_moments_are_kept_in_utc_to_the_second(store: Store) -> None:
     assert history(store, LAYOUT, LANE) == [entry]
 
 
-def test_a_run_that_was_promoted_keeps_its_entry_and_nothing_is_written(store: Store) -> None:
+def test_the_champion_in_place_keeps_its_entry_and_nothing_is_written(store: Store) -> None:
     first = crown(store, "a", 1, None)
-    crown(store, "b", 5, "a")
     # The clock has gone on, and its report would be compared with another champion by now.
     assert crown(store, "a", 1, "z", at=NOW + timedelta(days=1), decision=None) == first
+    assert history(store, LAYOUT, LANE) == [first]
+
+
+def test_a_run_that_was_overtaken_since_its_promotion_does_not_come_back(store: Store) -> None:
+    crown(store, "a", 1, None)
+    crown(store, "b", 5, "a")
+    with pytest.raises(NotPromotedError, match=r"promoted before, and is not .* any more: b is"):
+        crown(store, "a", 1, "b")
     assert runs(history(store, LAYOUT, LANE)) == ["a", "b"]
+
+
+def test_who_decided_is_kept(store: Store) -> None:
+    gate = crown(store, "a", 1, None)
+    asked = crown(store, "b", 5, "a", decision={"decision": "ask"}, approved_by="Ann")
+    given = {"as_of": day(1), "manifest": "m", "artifact": "s3://b/a", "at": NOW}
+    back = appoint(store, LAYOUT, LANE, run="a", by="Bob", reason="b was wrong", **given)
+    nameless = appoint(store, LAYOUT, LANE, run="c", **given)
+    found = history(store, LAYOUT, LANE)
+    assert found == [gate, asked, back, nameless]
+    assert [each.by for each in found] == ["gate", "Ann", "Bob", None]
+    assert [each.kind for each in found] == ["promotion", "promotion", "rollback", "promotion"]
+    assert [each.reason for each in found] == [None, None, "b was wrong", None]
+
+
+def test_entries_from_before_it_was_noted_who_decided_are_read(store: Store) -> None:
+    crown(store, "a", 1, None)
+    crown(store, "b", 5, "a", decision=None)
+    for number in (1, 2):
+        content = json.loads(store.get(KEY.format(number)))
+        del content["by"], content["reason"]
+        store.put(KEY.format(number), json.dumps(content).encode(), replace=True)
+    found = history(store, LAYOUT, LANE)
+    assert [(each.by, each.reason) for each in found] == [("gate", None), (None, None)]
+
+
+def test_what_was_decided_after_another_look_is_not_changed_by_who_looked_before(
+    store: Store,
+) -> None:
+    given = {"as_of": day(1), "manifest": "m", "artifact": "s3://b/a", "at": NOW}
+    crown(store, "a", 1, None)
+    crown(store, "b", 5, "a")
+    with pytest.raises(ConflictError, match=r"entry 1 of the history was the last.* 2 now"):
+        appoint(store, LAYOUT, LANE, run="a", after=1, **given)
+    assert runs(history(store, LAYOUT, LANE)) == ["a", "b"]
+    back = appoint(store, LAYOUT, LANE, run="a", after=2, **given)
+    # Repeated, it is the champion in place.
+    assert appoint(store, LAYOUT, LANE, run="a", after=2, **given) == back
+
+
+def test_lanes_are_those_that_have_had_a_champion(store: Store) -> None:
+    assert lanes(store, LAYOUT) == []
+    crown(store, "a", 1, None)
+    given = {"as_of": day(1), "manifest": "m", "artifact": "s3://b/a", "at": NOW}
+    appoint(store, LAYOUT, "like-ml-100k-time", run="x", **given)
+    assert lanes(store, LAYOUT) == ["like-ml-100k-time", LANE]
 
 
 # Refusals.
@@ -282,6 +339,8 @@ def test_an_altered_entry_is_an_error(three: Store, client: Any) -> None:
         ({"as_of": "1998-03-05"}, "no time zone"),
         ({"at": "today"}, "Invalid isoformat"),
         ({"at": 7}, "TypeError"),
+        ({"by": 7}, "by is 7"),
+        ({"reason": ["x"]}, r"reason is \['x'\]"),
     ],
 )
 def test_a_damaged_entry_is_an_error_that_names_it(three: Store, change, text) -> None:
@@ -338,7 +397,9 @@ def test_a_champion_after_a_rollback_may_describe_an_earlier_moment(store: Store
     crown(store, "b", 5, "a")
     back = Champion(3, "rollback", LANE, "a", day(1), "m", "s3://b/a", None, NOW, "b")
     store.put(KEY.format(3), back.to_json())
-    assert crown(store, "b", 5, "a").sequence == 2
+    with pytest.raises(NotPromotedError, match="promoted before"):
+        crown(store, "b", 5, "a")
+    assert crown(store, "a", 1, "b") == back
     assert crown(store, "c", 3, "a").sequence == 4
     found = history(store, LAYOUT, LANE)
     assert [each.kind for each in found] == ["promotion", "promotion", "rollback", "promotion"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -28,7 +29,7 @@ def show(lane: str | None, appointed: str | None, console: Console | None = None
     layout = Layout(store.bucket, deployment.prefix, "")
     if appointed is not None:
         lane = _appoint(store, layout, appointed, lane, console)
-    lanes = _lanes(store, layout)
+    lanes = champions.lanes(store, layout)
     if lane is not None and lane not in lanes:
         known = ", ".join(lanes) or "none"
         raise ConfigurationError(f"lane {lane!r} has no champion; those that have one: {known}")
@@ -40,11 +41,6 @@ def show(lane: str | None, appointed: str | None, console: Console | None = None
     for each in lanes if lane is None else [lane]:
         console.print(f"\nLane {each}", highlight=False, markup=False)
         console.print(_table(champions.history(store, layout, each)))
-
-
-def _lanes(store: Store, layout: Layout) -> list[str]:
-    prefix = layout.champions("")[:-1]
-    return sorted({key.removeprefix(prefix).partition("/")[0] for key in store.list(prefix)} - {""})
 
 
 def _appoint(store: Store, layout: Layout, key: str, lane: str | None, console: Console) -> str:
@@ -73,24 +69,44 @@ def _appoint(store: Store, layout: Layout, key: str, lane: str | None, console: 
         manifest=past.run.layout.published_report("manifest.json"),
         artifact=past.artifact,
         at=datetime.now(UTC),
+        by=_person(),
     )
     instead = "" if entry.replaces is None else f", in place of {entry.replaces}"
     console.print(f"{key} is the champion of {own}{instead}", highlight=False, soft_wrap=True)
     return own
 
 
+def _person() -> str | None:
+    """Who runs this command; None where the machine has no name for them."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
+
+
 def _table(history: list[champions.Champion]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("no.", "ratings before", "run", "since (UTC)", "by"):
+    for name in ("no.", "ratings before", "run", "since (UTC)"):
         table.add_column(name, no_wrap=True, justify="right" if name == "no." else "left")
+    table.add_column("by", overflow="fold")
     for each in history:
-        by = "the gate" if each.decision is not None else f"a person ({each.kind})"
+        # As it is, whatever it looks like.
+        run, by = Text(each.run), Text(_decided(each))
         table.add_row(
             str(each.sequence),
             f"{each.as_of:%Y-%m-%d}",
-            Text(each.run),  # as it is, whatever it looks like
+            run,
             f"{each.at:%Y-%m-%d %H:%M}",
-            Text(by),
+            by,
             style="bold" if each is history[-1] else None,
         )
     return table
+
+
+def _decided(entry: champions.Champion) -> str:
+    """Who made it the champion, how, and why."""
+    if entry.by == champions.GATE:
+        return "the gate"
+    how = entry.kind if entry.decision is None else "asked by the gate"
+    why = "" if entry.reason is None else f": {entry.reason}"
+    return f"{entry.by or 'a person'} ({how}){why}"

@@ -7,6 +7,7 @@ interface.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,28 @@ from typing import TextIO
 
 Clock = Callable[[], float]
 _HIGHER_IS_BETTER = ("accuracy", "binary_classification_accuracy", "binary_f_1.000")
+# The measures of the built-in Factorization Machines: their names in SageMaker, and in the log.
+MEASURES = {
+    "rmse": "rmse <loss>",
+    "mse": "mse <loss>",
+    "absolute_loss": "absolute_loss <loss>",
+    "binary_classification_accuracy": "binary_classification_accuracy <score>",
+    "binary_classification_cross_entropy": "binary_classification_cross_entropy <loss>",
+    "binary_f_beta": "binary_f_1.000 <score>",
+}
+
+
+def metric_definitions() -> list[dict[str, str]]:
+    """MetricDefinitions by which SageMaker reads the measures of the finished model.
+
+    They are named as those of the built-in image, to which they must not be given.
+    """
+    host = r"#quality_metric: host=\S+, "
+    return [
+        {"Name": f"{channel}:{name}", "Regex": f"{host}{channel} {re.escape(logged)}=(\\S+)"}
+        for channel in ("train", "test")
+        for name, logged in MEASURES.items()
+    ]
 
 
 class JobLog:

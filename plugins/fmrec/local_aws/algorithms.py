@@ -14,6 +14,7 @@ from typing import Literal
 
 import regex
 
+from fmrec.fm.joblog import MEASURES
 from fmrec.local_aws.api.faults import invalid
 from fmrec.local_aws.api.json_wire import Document
 from fmrec.local_aws.built_in import metrics as built_in_metrics
@@ -73,21 +74,13 @@ def _quality(name: str, logged: str) -> list[Metric]:
 
 
 def _factorization_machines_metrics() -> tuple[Metric, ...]:
-    measures = {
-        "rmse": "rmse <loss>",
-        "mse": "mse <loss>",
-        "absolute_loss": "absolute_loss <loss>",
-        "binary_classification_accuracy": "binary_classification_accuracy <score>",
-        "binary_classification_cross_entropy": "binary_classification_cross_entropy <loss>",
-        "binary_f_beta": "binary_f_1.000 <score>",
-    }
     return (
         Metric("train:progress", r"#progress_metric: host=\S+, completed (\S+) %"),
         Metric(
             "train:throughput",
             r"#throughput_metric: host=\S+, train throughput=(\S+) records/second",
         ),
-        *(metric for name, logged in measures.items() for metric in _quality(name, logged)),
+        *(metric for name, logged in MEASURES.items() for metric in _quality(name, logged)),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from fmrec.operators import assets
+from fmrec.operators import assets, notices
 from fmrec.operators.clients import aws_client
 from fmrec.settings import Deployment
 
@@ -41,4 +41,8 @@ def rollback(chosen: Xcom) -> Xcom:
     )
     facts = {name: made[name] for name in ("lane", "run", "as_of")}
     assets.update(assets.NEW_CHAMPION, assets.CHAMPION, facts)
+    instead = (
+        f"{made['run']} is the champion of {made['lane']} again, instead of {made['instead']}."
+    )
+    notices.send("champion", instead, facts)
     return made

@@ -70,7 +70,12 @@ def recordio(run: Xcom, tables: Xcom, parts: Xcom) -> Xcom:
 
 @task.branch
 def choose(
-    run: Xcom, tables: Xcom, parts: Xcom, channels: Xcom, jobs: Mapping[str, Sequence[str]]
+    run: Xcom,
+    tables: Xcom,
+    parts: Xcom,
+    channels: Xcom,
+    jobs: Mapping[str, Sequence[str]],
+    releases: bool = True,
 ) -> Sequence[str]:
     """Go on to the jobs of the run's mode, or to a dry run; to nothing where nothing is new.
 
@@ -87,17 +92,19 @@ def choose(
         s3=aws_client("s3"),
         deployment=Deployment.of(os.environ),
         scheduled=dag_run.run_type == "scheduled",
+        releases=releases,
         now=datetime.now(UTC),
     )
     return {"skip": [], "rehearse": ["rehearse"], **jobs}[decision]
 
 
 @task
-def rehearse(run: Xcom, channels: Xcom) -> Xcom:
+def rehearse(run: Xcom, channels: Xcom, releases: bool = True) -> Xcom:
     """Write the requests that would be sent, and what they would cost; send none."""
     from fmrec.steps import rehearse as step
 
-    return step.rehearse(run, channels, aws_client("s3"), Deployment.of(os.environ))
+    deployment = Deployment.of(os.environ)
+    return step.rehearse(run, channels, aws_client("s3"), deployment, releases=releases)
 
 
 @task

@@ -123,9 +123,7 @@ def _allowed(settings: RunSettings) -> dict[str, _Allowed]:
     return found
 
 
-def _parsed(
-    text: str, settings: RunSettings, allowed: Mapping[str, _Allowed]
-) -> tuple[Range, ...]:
+def _parsed(text: str, settings: RunSettings, allowed: Mapping[str, _Allowed]) -> tuple[Range, ...]:
     found: dict[str, Range] = {}
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
@@ -165,9 +163,7 @@ def _range(name: str, first: str, second: str, allowed: _Allowed, *, log: bool) 
     return Range(name, low, high, allowed.whole, log)
 
 
-def _around_defaults(
-    settings: RunSettings, allowed: Mapping[str, _Allowed]
-) -> tuple[Range, ...]:
+def _around_defaults(settings: RunSettings, allowed: Mapping[str, _Allowed]) -> tuple[Range, ...]:
     solver = solver_of(settings)
     found = []
     for name, factor in _AROUND[solver].items():

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def adopt(
-    run: Xcom, parts: Xcom, control: Xcom, tuning: Xcom, s3: S3Client, now: datetime
-) -> Xcom:
+def adopt(run: Xcom, parts: Xcom, control: Xcom, tuning: Xcom, s3: S3Client, now: datetime) -> Xcom:
     """Compare the best training job of a tuning with `control`, trained by today's defaults.
 
     Both are judged by the metric that was searched by, on the same validation events. The tuning

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from fmrec import prices
-from fmrec.errors import DataError, StoreError
 from fmrec.layout import Run
 from fmrec.settings.ranges import ranges_of
 from fmrec.steps import published
@@ -15,8 +14,8 @@ from fmrec.steps.published import Published
 from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
 
-# How many runs of the kind are looked at, and among how many of all that were published last.
-_RUNS, _AMONG = 3, 50
+# How many published runs of the kind are looked at.
+_RUNS = 3
 # What is billed before the first row is trained or scored: loading the image and the data.
 _TRAINING_START, _TRANSFORM_START = 120.0, 300.0
 # Rows a second on ml.m5.large, far below what was seen, so as to err on the dear side; solver mcmc:
@@ -25,6 +24,11 @@ _ROWS = {"built-in": 30_000.0, "adam": 1_000_000.0, "mcmc": 400_000.0, "catalogu
 _SCORED_ROWS = 10_000.0
 # For so many factors, and 2 values in a row; more of either takes longer in proportion.
 _FACTORS = {"built-in": 64, "adam": 32, "mcmc": 8, "catalogue": 192}
+_OF_TABLE = (
+    "no such run was published yet: from a table of throughputs, on the dear side; it may be "
+    "several times too much"
+)
+_OF_PAST = "the longest of the last {} such runs, scaled to the rows and passes of this one"
 # SageMaker sets transform jobs no limit: the task that waits for one stops it then.
 _LONGEST_TRANSFORM = 6 * 3600
 
@@ -54,15 +58,10 @@ def estimate(run: Run, channels: Xcom, store: Store, region: str, *, releases: b
     At most is what one attempt of each job costs that runs until it is stopped.
     """
     settings = run.settings
-    past = list(_past(run, store))
+    past = _past(run, store)
     asked = _asked(run, channels, past, releases=releases)
-    priced = {
-        name: prices.cost([each.priced(seconds) for each, seconds in found], region)
-        for name, found in {
-            "expected": [(each, each.seconds) for each in asked],
-            "at_most": [(each, each.longest) for each in asked],
-        }.items()
-    }
+    expected = prices.cost([each.priced(each.seconds) for each in asked], region)
+    at_most = prices.cost([each.priced(each.longest) for each in asked], region)
     told = [
         {
             "kind": each.kind,
@@ -70,26 +69,24 @@ def estimate(run: Run, channels: Xcom, store: Store, region: str, *, releases: b
             "jobs": each.jobs,
             "seconds": each.seconds,
             "longest": each.longest,
-            "expected": expected["amount"],
-            "at_most": at_most["amount"],
+            "expected": likely["amount"],
+            "at_most": most["amount"],
             "basis": each.basis,
         }
-        for each, expected, at_most in zip(
-            asked, priced["expected"]["jobs"], priced["at_most"]["jobs"], strict=True
-        )
+        for each, likely, most in zip(asked, expected["jobs"], at_most["jobs"], strict=True)
     ]
-    notes = list(priced["expected"]["notes"])
+    notes = list(expected["notes"])
     if settings.spot:
         notes.append(
             "On spot capacity, training costs less than without; how much less is only known from "
             "runs that used it."
         )
     return {
-        "currency": priced["expected"]["currency"],
-        "expected": priced["expected"]["total"],
-        "at_most": priced["at_most"]["total"],
+        "currency": expected["currency"],
+        "expected": expected["total"],
+        "at_most": at_most["total"],
         "jobs": told,
-        "prices": priced["expected"]["prices"],
+        "prices": expected["prices"],
         "notes": notes,
     }
 
@@ -137,20 +134,10 @@ def _asked(run: Run, channels: Xcom, past: list[Published], *, releases: bool) -
     return asked
 
 
-def _past(run: Run, store: Store) -> Iterator[Published]:
+def _past(run: Run, store: Store) -> list[Published]:
     """The latest published runs of the same kind."""
-    names = list(published.names(run.layout, store))
-    found = 0
-    for name in reversed(names[-_AMONG:]):
-        try:
-            each = Published.of(run.layout.of(name), store)
-        except (DataError, StoreError):
-            continue  # written by another version, or gone meanwhile
-        if each.run.kind == run.kind:
-            yield each
-            found += 1
-            if found == _RUNS:
-                return
+    alike = (each for each in published.latest(run.layout, store) if each.run.kind == run.kind)
+    return list(itertools.islice(alike, _RUNS))
 
 
 def _training(
@@ -161,7 +148,6 @@ def _training(
     if searched:
         values = values | {each.name: each.text(each.high) for each in ranges_of(run.settings)}
     now = _work(values, channels["files"])
-    table = _listed(run, channels)
     took = []
     for each in past:
         told, settings = each.manifest, each.run.settings
@@ -175,7 +161,8 @@ def _training(
             start = min(seconds, _TRAINING_START)
             took.append(max(seconds * more, start))
     if took:
-        return max(took), _of_past(len(took))
+        return max(took), _OF_PAST.format(len(took))
+    table = "built-in" if run.settings.image == "built-in" else run.settings.fitted_by
     rate, factors = _ROWS[table], _FACTORS[table]
     rows = now.rows * max(now.values / 2, 1)
     if table == "catalogue":
@@ -194,26 +181,8 @@ def _transform(channels: Xcom, past: list[Published], machine: str) -> tuple[flo
             seconds = told["jobs"]["transform"]["seconds"]
             took.append(seconds * max(rows / _rows(told["recordio"]["test"]), 1))
     if took:
-        return max(took), _of_past(len(took))
+        return max(took), _OF_PAST.format(len(took))
     return _TRANSFORM_START + rows / _SCORED_ROWS, _OF_TABLE
-
-
-_OF_TABLE = (
-    "no such run was published yet: from a table of throughputs, far on the dear side; it may be "
-    "ten times too much"
-)
-
-
-def _of_past(runs: int) -> str:
-    return (
-        f"the longest of the last {runs} such runs, scaled to the rows and passes of this one; a "
-        "day's chance moves it by a quarter or so"
-    )
-
-
-def _listed(run: Run, channels: Xcom) -> str:
-    """The row of the table."""
-    return "built-in" if run.settings.image == "built-in" else run.settings.fitted_by
 
 
 def _work(values: Mapping[str, str], files: Xcom) -> _Work:

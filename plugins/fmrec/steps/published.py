@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fmrec.errors import ConfigurationError, DataError
+from fmrec.errors import ConfigurationError, DataError, StoreError
 from fmrec.events.design import Design
 from fmrec.fm.model import Model
 from fmrec.layout import Layout, Run
@@ -15,6 +15,7 @@ from fmrec.steps.xcom import Xcom, design_of, model_of
 from fmrec.store import Store
 
 _MANIFEST = "manifest.json"
+_LATEST = 50
 MANIFEST_SCHEMA = 1
 
 
@@ -93,3 +94,15 @@ def names(layout: Layout, store: Store) -> Iterator[str]:
     for key in store.list(layout.published):
         if key.endswith(end):
             yield key.removeprefix(layout.published).removesuffix(end)
+
+
+def latest(layout: Layout, store: Store) -> Iterator[Published]:
+    """The runs that were published last, by their as_of, the newest first: of a few dozen keys.
+
+    What another version of the manifest describes, or has gone meanwhile, is left out.
+    """
+    for name in reversed(list(names(layout, store))[-_LATEST:]):
+        try:
+            yield Published.of(layout.of(name), store)
+        except (DataError, StoreError):
+            continue

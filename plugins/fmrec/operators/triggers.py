@@ -1,0 +1,69 @@
+"""What waits for a job while its task is deferred; it runs in Airflow's triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.providers.amazon.aws.triggers.sagemaker import SageMakerTrigger
+from airflow.triggers.base import TriggerEvent
+from botocore.exceptions import BotoCoreError
+
+from fmrec.operators.hook import JobHook
+from fmrec.operators.killed import is_still_deferred
+
+# A trigger that fires at once races with the end of the process that deferred its task, and a
+# scheduler that is slow takes the task for dead then (apache/airflow#72716).
+_FIRST_LOOK_SECONDS = 5
+_PATIENCE = 20
+_STOP = {
+    "training": ("stop_training_job", "TrainingJobName"),
+    "tuning": ("stop_hyper_parameter_tuning_job", "HyperParameterTuningJobName"),
+    "transform": ("stop_transform_job", "TransformJobName"),
+}
+
+
+class JobTrigger(SageMakerTrigger):
+    """The provider's trigger, which also stops the job when its task is cleared or marked."""
+
+    def hook(self) -> JobHook:
+        """A hook with patience."""
+        return JobHook(
+            aws_conn_id=self.aws_conn_id,
+            region_name=self.region_name,
+            verify=self.verify,
+            config=self.botocore_config,
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire when the job has ended; a connection that fails now and then is borne."""
+        await asyncio.sleep(max(_FIRST_LOOK_SECONDS, self.waiter_delay))
+        for left in reversed(range(_PATIENCE)):
+            try:
+                async for event in super().run():
+                    yield event
+                return
+            except BotoCoreError as error:
+                if not left:
+                    raise
+                self.log.warning("No answer about %s: %s", self.job_name, error)
+                await asyncio.sleep(self.waiter_delay)
+
+    async def on_kill(self) -> None:
+        """Stop the job: a person cleared or marked the task, which must not cost money any more."""
+        if await is_still_deferred(self.task_instance):
+            self.log.info("Another triggerer waits for %s now.", self.job_name)
+            return
+        method, member = _STOP[self.job_type.lower()]
+        try:
+            async with await self.hook().get_async_conn() as client:
+                stop: Any = getattr(client, method)
+                await stop(**{member: self.job_name})
+        except Exception:
+            # Airflow would log no more than that something went wrong.
+            self.log.exception(
+                "SageMaker job %s could not be stopped and may still run", self.job_name
+            )
+        else:
+            self.log.info("Asked SageMaker to stop %s.", self.job_name)
