@@ -3,7 +3,8 @@
 **What it does.** Finds the champion that the one in place has replaced, sees that its model and its
 columns are still there, and makes it the champion again. Triggered again, it goes back one further.
 
-**When.** By hand alone: *Trigger*, with nothing filled in, takes the lane of the default settings.
+**When.** By hand alone: *Trigger*, with nothing filled in, takes the only lane, or that of the
+default settings.
 
 **What it leaves.** One entry more in `s3://<bucket>/<prefix>/champions/<lane>/`, with who triggered
 it and the reason; nothing is removed there. Recommendations and the endpoint follow by themselves.

@@ -25,20 +25,23 @@ def planned(world: World, **params: Any) -> Run:
 
 def tuned(world: World, as_of: datetime, *, adopted: bool = True, **found: str) -> None:
     run = planned(world, hyperparameters_from="project", as_of=as_of.isoformat())
-    tunings.record(
-        world.store,
-        run.layout,
-        run.kind,
-        run=f"{run.layout.run}",
+    entry = tunings.Tuning(
+        sequence=0,
+        kind=run.kind,
+        run=run.layout.run,
         as_of=as_of,
         job=f"tuning-of-{as_of:%Y%m%d}",
+        trials=4,
         adopted=adopted,
+        why="said the test",
         hyperparameters=FOUND | found,
+        searched=sorted(FOUND),
         objective={"name": "test:rmse", "value": 0.9},
         control=1.0,
-        data=None,
+        data="f",
         at=NOW,
     )
+    tunings.record(world.store, run.layout, entry)
 
 
 def test_what_was_tuned_stands_where_nothing_is_set(world: World) -> None:

@@ -1,4 +1,4 @@
-"""`python -m fmrec recommend`: what the champion would show one user, beside what the user likes."""
+"""`python -m fmrec recommend`: what the champion would show a user, beside what the user rated."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from rich.text import Text
 
 from fmrec import films, topn
 from fmrec.cli import zone
-from fmrec.layout import Layout, default_lane
-from fmrec.steps.in_production import InProduction, champion_of
+from fmrec.errors import DataError
+from fmrec.layout import Layout
+from fmrec.steps.in_production import InProduction, champion_of, lane_in_use
 
 _LAST_RATED = 10
 
@@ -24,19 +25,19 @@ def show(
 ) -> list[dict[str, object]]:
     """Print the films that a user rated last and the best ones not rated; these come back.
 
-    `lane` is that of the default settings where none is given. Raises ConfigurationError where the
-    lane has no champion or the filter `only` allows no film, DataError for a user that the champion
-    does not know.
+    Without a `lane` it is the only one, else that of the default settings. Raises
+    ConfigurationError where the lane has no champion or the filter `only` allows no film, DataError
+    for a user that the champion does not know.
     """
     console = console or Console()
     if only is not None:
         films.parse(only)  # before anything is opened
     store, deployment = zone.open_store()
     layout = Layout(store.bucket, deployment.prefix, "")
-    entry = champion_of(store, layout, lane or default_lane(os.environ))
+    entry = champion_of(store, layout, lane or lane_in_use(store, layout, os.environ))
     with console.status("opening the champion"):
         champion = InProduction.of(entry, layout, store)
-        topn.check_trained(champion.design.space, user)
+        _check_known(champion, user)
         allowed = champion.allowed(only)
     rated = _rated(champion, user, console)
     rows = topn.recommend(
@@ -58,6 +59,15 @@ def show(
     if len(rows) < top:
         _print(console, f"\nNo other film is left: {len(rows)} of the {top} asked for.")
     return rows
+
+
+def _check_known(champion: InProduction, user: int) -> None:
+    known = champion.design.space.trained_users
+    if user not in known:
+        raise DataError(
+            f"user {user} is not known to the champion {champion.entry.run}, which learnt "
+            f"{known.size:,} users from {known[0]} to {known[-1]}: choose one of them"
+        )
 
 
 def _rated(champion: InProduction, user: int, console: Console) -> pd.DataFrame:

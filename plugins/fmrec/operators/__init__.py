@@ -2,7 +2,10 @@
 
 from fmrec.operators.approval import ApprovalOperator
 from fmrec.operators.clients import aws_client, clock
-from fmrec.operators.job import ModelOperator, TrainingOperator, TransformOperator, TuningOperator
+from fmrec.operators.model import ModelOperator
+from fmrec.operators.training import TrainingOperator
+from fmrec.operators.transform import TransformOperator
+from fmrec.operators.tuning import TuningOperator
 
 __all__ = [
     "ApprovalOperator",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 from botocore.config import Config
 
 # About a minute of throttling or of a service that answers 500.
-_RETRIES = {"mode": "standard", "total_max_attempts": 8}
+_RETRIES: Any = {"mode": "standard", "total_max_attempts": 8}
 
 
 class JobHook(SageMakerHook):

@@ -14,9 +14,50 @@ from fmrec.operators.refusals import code, is_of_the_moment, means_missing
 log = logging.getLogger(__name__)
 
 # So many lines of a job's log are shown that nobody read while it ran.
-LAST_LINES = 200
+_LAST_LINES = 200
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDEST = 60
+
+
+class Watch:
+    """What is new about one job, told to the task's log."""
+
+    def __init__(self, logs: Any, group: str, job: str, told: Any) -> None:
+        """`logs` and `group` as for `Tail`; `told` is the log of the task."""
+        self._tail = Tail(logs, group, job)
+        self._job = job
+        self._log = told
+        self._history: list[str] = []
+        self._lines: list[str] = []
+
+    def look(self, history: list[str]) -> None:
+        """Tell what has happened since, and what the job has printed."""
+        for place, line in enumerate(history):
+            if self._history[place : place + 1] != [line]:
+                self._log.info("%s: %s", self._job, line)
+        self._history = history
+        lines = self._tail.read()
+        for line in lines:
+            self._log.info("%s", line)
+        self._lines += lines
+
+    def look_back(self, history: list[str]) -> None:
+        """Tell of a job that has ended what nobody told while it ran, but no more than so much."""
+        for line in history:
+            self._log.info("%s: %s", self._job, line)
+        self._lines = self._tail.read()
+        if len(self._lines) > _LAST_LINES:
+            self._log.info(
+                "… %d lines before these are in CloudWatch", len(self._lines) - _LAST_LINES
+            )
+        for line in self._lines[-_LAST_LINES:]:
+            self._log.info("%s", line)
+        self.show_curve()
+
+    def show_curve(self) -> None:
+        """Tell how the training went."""
+        if found := curve(self._lines):
+            self._log.info("Learning curve:\n%s", "\n".join(found))
 
 
 class Tail:
@@ -66,16 +107,16 @@ class Tail:
             answer = self._logs.get_log_events(**named, **place)
             self._tokens[stream] = answer["nextForwardToken"]
             for event in answer["events"]:
-                yield from event["message"].splitlines()
+                yield from filter(str.strip, event["message"].splitlines())
             # The same token again says that this is the end, for now.
             if answer["nextForwardToken"] == token:
                 return
 
 
-def transitions(description: Mapping[str, Any], told: int) -> Sequence[str]:
-    """What a training job has been through, but for the first `told` states, one line for each."""
+def transitions(description: Mapping[str, Any]) -> list[str]:
+    """What a training job has been through, a line for each state."""
     states = description.get("SecondaryStatusTransitions", [])
-    return [f"{each['Status']}: {each.get('StatusMessage', '')}" for each in states[told:]]
+    return [f"{each['Status']}: {each.get('StatusMessage', '')}" for each in states]
 
 
 def trials(description: Mapping[str, Any]) -> str:
@@ -123,17 +164,21 @@ def curve(lines: Iterable[str]) -> list[str]:
             f"{f'{channel} {metric}':<20} {sparkline(values)}  "
             f"{values[0]:.4g} → {values[-1]:.4g}, {said}"
         )
-    told += [f"{f'{c} {m}':<20} {v:.4g} (the finished model)" for (c, m), v in final.items()]
+    told += [
+        f"{f'{channel} {metric}':<20} {value:.4g} (the finished model)"
+        for (channel, metric), value in final.items()
+        if (channel, metric) not in found
+    ]
     return told if found else []
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Values as bars of eight heights, at most 60 of them; × for what is no number."""
+    """Values as bars of eight heights, at most 60 of them; ! for what is no number."""
     step = max(1, math.ceil(len(values) / _WIDEST))
     shown = values[::step]
     finite = [value for value in shown if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(
-        _BARS[round((value - low) * scale)] if math.isfinite(value) else "×" for value in shown
+        _BARS[round((value - low) * scale)] if math.isfinite(value) else "!" for value in shown
     )

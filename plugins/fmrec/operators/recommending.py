@@ -21,7 +21,13 @@ def lanes() -> list[str]:
 
     context: Any = get_current_context()
     events = context["triggering_asset_events"].get(assets.CHAMPION, ())
-    return step.lanes(context["params"], [each.extra for each in events], os.environ)
+    return step.lanes(
+        context["params"],
+        [each.extra for each in events],
+        aws_client("s3"),
+        Deployment.of(os.environ),
+        os.environ,
+    )
 
 
 @task(outlets=[assets.RECOMMENDATIONS], map_index_template="{{ task.op_kwargs['lane'] }}")

@@ -1,4 +1,4 @@
-"""What it means when AWS refuses a request, and what can be done about it."""
+"""What it means when AWS refuses a request or a job ends badly, and what can be done about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import re
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from fmrec.errors import BusyError, FmrecError, RefusedError
+from fmrec.errors import (
+    AlgorithmError,
+    BusyError,
+    FmrecError,
+    JobError,
+    JobStoppedError,
+    RefusedError,
+)
 from fmrec.operators.clients import CONNECTION
 
 _THROTTLED = frozenset(
@@ -43,7 +50,7 @@ def is_of_the_moment(error: ClientError | BotoCoreError) -> bool:
     return status >= 500 or code(error) in _THROTTLED
 
 
-def explained(error: ClientError, name: str, role: str | None) -> FmrecError | None:
+def refused(error: ClientError, name: str, role: str | None) -> FmrecError | None:
     """The error to raise for a Create request that AWS refused; None where it is not known.
 
     `name` is what should have been made, `role` the IAM role that it should have had.
@@ -78,3 +85,17 @@ def explained(error: ClientError, name: str, role: str | None) -> FmrecError | N
             "it there and clear this task"
         )
     return None
+
+
+def ended_badly(name: str, status: str, reason: str) -> FmrecError:
+    """The error for a job that did not complete: its kind says whether to try again."""
+    said = f"SageMaker job {name} ended as {status} ({reason}); its log in CloudWatch says more"
+    if reason.startswith(("CapacityError", "ResourceLimitExceeded")):
+        return BusyError(f"{said}. Airflow tries again; another instance type may be free")
+    kind = JobStoppedError if status == "Stopped" else JobError
+    # So AWS begins the reason when the container, not the service, has failed.
+    if reason.startswith(("AlgorithmError", "ClientError")):
+        kind = AlgorithmError
+    return kind(
+        f"{said}. Mend the cause, then clear this task: the job starts again under a new name"
+    )

@@ -29,12 +29,13 @@ class JobTrigger(SageMakerTrigger):
 
     def hook(self) -> JobHook:
         """A hook with patience."""
-        return JobHook(
+        made: JobHook = JobHook(  # type: ignore[no-untyped-call]
             aws_conn_id=self.aws_conn_id,
             region_name=self.region_name,
             verify=self.verify,
             config=self.botocore_config,
         )
+        return made
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire when the job has ended; a connection that fails now and then is borne."""
@@ -57,9 +58,9 @@ class JobTrigger(SageMakerTrigger):
             return
         method, member = _STOP[self.job_type.lower()]
         try:
-            async with await self.hook().get_async_conn() as client:
-                stop: Any = getattr(client, method)
-                await stop(**{member: self.job_name})
+            hook: Any = self.hook()
+            async with await hook.get_async_conn() as client:
+                await getattr(client, method)(**{member: self.job_name})
         except Exception:
             # Airflow would log no more than that something went wrong.
             self.log.exception(

@@ -18,7 +18,7 @@ class Recommending:
         "Champion",
         "Lane",
         "Whose champion recommends, such as `rating-ml-100k-time`. Empty: the lanes that have just "
-        "got a champion; in a run by hand that of the default settings.",
+        "got a champion; in a run by hand the only lane, else that of the default settings.",
     )
     top_n: int = setting(
         20,

@@ -18,7 +18,7 @@ class Rollback:
         "Champion",
         "Lane",
         "Whose champion is taken back, such as `rating-ml-100k-time`. Empty: the lane of the run "
-        "below, else that of the default settings.",
+        "below, else the only lane, else that of the default settings.",
     )
     run: str | None = setting(
         None,

@@ -47,8 +47,8 @@ class Serving:
         24,
         "Endpoint",
         "Hours to live",
-        "`fmrec_janitor` deletes the endpoint at its first run after so many hours; each deployment "
-        "counts anew. 0: it stays until it is torn down.",
+        "`fmrec_janitor` deletes the endpoint when it first runs after so many hours. Each "
+        "deployment counts anew. 0: it stays until it is torn down.",
         minimum=0,
         maximum=8760,
     )

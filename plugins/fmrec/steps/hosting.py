@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 Sleep = Callable[[float], None]
 
+_ROLE = re.compile(r"assume|PassRole|role ?ARN", re.IGNORECASE)
+# How the names begin of all that this project makes in SageMaker.
+OURS = "fmrec-"
 _MOVING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
@@ -51,8 +55,9 @@ class Endpoint:
         return None if value == endpoints.NOTHING else value
 
     def belongs_to(self, layout: Layout) -> bool:
-        """Whether it was made by the deployment of `layout`, by its tag."""
-        return self.tags.get(endpoints.DEPLOYMENT) == endpoints.owner(layout)
+        """Whether it was made by the deployment of `layout`, by its tags and its name."""
+        named = layout.endpoint(self.tags.get(endpoints.LANE, ""))
+        return self.name == named and self.tags.get(endpoints.DEPLOYMENT) == endpoints.owner(layout)
 
 
 @dataclass(frozen=True)
@@ -86,20 +91,21 @@ class Hosting:
                 yield each["EndpointName"]
 
     def find(self, name: str) -> Endpoint | None:
-        """An endpoint with its tags; None where there is none."""
-        with _absent():
-            found: Any = self._client.describe_endpoint(EndpointName=name)
-            return Endpoint(
-                name,
-                found["EndpointArn"],
-                found["EndpointStatus"],
-                found.get("EndpointConfigName", ""),
-                found.get("PendingDeploymentSummary", {}).get("EndpointConfigName"),
-                found.get("FailureReason", ""),
-                found["CreationTime"],
-                self.tags(found["EndpointArn"]),
-            )
-        return None
+        """An endpoint, with its tags if it may be ours; None where there is none."""
+        found = _unless_absent(self._client.describe_endpoint, EndpointName=name)
+        if found is None:
+            return None
+        pending = found.get("PendingDeploymentSummary", {})
+        return Endpoint(
+            name,
+            found["EndpointArn"],
+            found["EndpointStatus"],
+            found.get("EndpointConfigName", ""),
+            pending.get("EndpointConfigName"),
+            found.get("FailureReason", ""),
+            found["CreationTime"],
+            self.tags(found["EndpointArn"]) if name.startswith(OURS) else {},
+        )
 
     def settled(self, name: str) -> Endpoint | None:
         """An endpoint when AWS is at work on it no more; None when it is gone."""
@@ -143,8 +149,8 @@ class Hosting:
 
     def remove(self, name: str) -> None:
         """Delete an endpoint, and wait until it is gone."""
-        with asking(f"delete the endpoint {name}"), _absent():
-            self._client.delete_endpoint(EndpointName=name)
+        with asking(f"delete the endpoint {name}"):
+            _unless_absent(self._client.delete_endpoint, EndpointName=name)
         self.settled(name)
 
     def configs(self) -> Iterator[Listed]:
@@ -156,16 +162,16 @@ class Hosting:
 
     def config(self, name: str) -> Config | None:
         """A configuration; None where there is none."""
-        with _absent():
-            found: Any = self._client.describe_endpoint_config(EndpointConfigName=name)
-            variants = [*found["ProductionVariants"], *found.get("ShadowProductionVariants", [])]
-            first = variants[0]
-            return Config(
-                tuple(each["ModelName"] for each in variants if "ModelName" in each),
-                first.get("InstanceType"),
-                first.get("InitialInstanceCount", 1),
-            )
-        return None
+        describe = self._client.describe_endpoint_config
+        found = _unless_absent(describe, EndpointConfigName=name)
+        if found is None:
+            return None
+        variants = [*found["ProductionVariants"], *found.get("ShadowProductionVariants", [])]
+        return Config(
+            tuple(each["ModelName"] for each in variants if "ModelName" in each),
+            variants[0].get("InstanceType"),
+            variants[0].get("InitialInstanceCount", 1),
+        )
 
     def models(self, beginning: str) -> Iterator[Listed]:
         """The models whose names begin so."""
@@ -177,11 +183,11 @@ class Hosting:
 
     def artifacts(self, model: str) -> list[str] | None:
         """The URIs of a model's data; None where there is no such model."""
-        with _absent():
-            found: Any = self._client.describe_model(ModelName=model)
-            containers = [found.get("PrimaryContainer", {}), *found.get("Containers", [])]
-            return [each["ModelDataUrl"] for each in containers if "ModelDataUrl" in each]
-        return None
+        found = _unless_absent(self._client.describe_model, ModelName=model)
+        if found is None:
+            return None
+        containers = [found.get("PrimaryContainer", {}), *found.get("Containers", [])]
+        return [each["ModelDataUrl"] for each in containers if "ModelDataUrl" in each]
 
     def run_of(self, model: str, layout: Layout) -> str | None:
         """The run of this deployment that a model was made for; None for anybody else's model.
@@ -214,25 +220,25 @@ class Hosting:
 
     def delete_config(self, name: str) -> None:
         """Delete a configuration, if there is one."""
-        with asking(f"delete the configuration {name}"), _absent():
-            self._client.delete_endpoint_config(EndpointConfigName=name)
+        with asking(f"delete the configuration {name}"):
+            _unless_absent(self._client.delete_endpoint_config, EndpointConfigName=name)
 
     def delete_model(self, name: str) -> None:
         """Delete a model, if there is one; its data stay."""
-        with asking(f"delete the model {name}"), _absent():
-            self._client.delete_model(ModelName=name)
+        with asking(f"delete the model {name}"):
+            _unless_absent(self._client.delete_model, ModelName=name)
 
     def used_configs(self, without: Collection[str] = ()) -> dict[str, set[str]]:
         """The configurations of all endpoints but some, by endpoint.
 
         That is what is in service, what is on its way there, and what there is to go back to.
         """
-        used = {}
-        for name in self.names():
-            found = self.find(name) if name not in without else None
-            if found is not None:
-                used[name] = {found.config, found.pending, found.proven} - {None, ""}
-        return used  # type: ignore[return-value]
+        found = [self.find(name) for name in self.names() if name not in without]
+        return {
+            each.name: {config for config in (each.config, each.pending, each.proven) if config}
+            for each in found
+            if each is not None
+        }
 
     def used_models(self, configs: Collection[str]) -> set[str]:
         """The models that configurations name."""
@@ -252,6 +258,12 @@ def asking(to: str) -> Iterator[None]:
                 f"AWS forbids to {to} ({message}): allow the credentials of the connection "
                 f"aws_default sagemaker:{error.operation_name}"
             ) from error
+        if code == "ValidationException" and _ROLE.search(message):
+            raise RefusedError(
+                f"AWS refuses to {to}: {message} The role FMREC_ROLE_ARN must exist and trust "
+                "sagemaker.amazonaws.com, and the credentials of the connection aws_default need "
+                "iam:PassRole on it"
+            ) from error
         if code == "ResourceLimitExceeded":
             raise BusyError(
                 f"AWS has no room to {to}: {message} Tear an endpoint down, choose another "
@@ -268,14 +280,14 @@ def asking(to: str) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _absent() -> Iterator[None]:
-    """Go on where the request names something that does not exist."""
+def _unless_absent(call: Callable[..., Any], **request: str) -> Any:
+    """The answer to a request; None where it names something that does not exist."""
     try:
-        yield
+        return call(**request)
     except ClientError as error:
         if not _says(error, "Could not find"):
             raise
+        return None
 
 
 @contextmanager

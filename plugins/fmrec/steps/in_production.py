@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,20 @@ from fmrec.events.design import Design
 from fmrec.events.prepare import EXAMPLES
 from fmrec.events.window import as_seconds
 from fmrec.fm.model import Model
-from fmrec.layout import Layout
+from fmrec.layout import Layout, default_lane
 from fmrec.release import champions
 from fmrec.steps.published import Published
 from fmrec.steps.xcom import model_of
 from fmrec.store import Store
+
+
+def lane_in_use(store: Store, layout: Layout, environ: Mapping[str, str]) -> str:
+    """The lane that is meant where none is named: the only one, else that of the default settings.
+
+    Raises ConfigurationError for a variable that is wrong.
+    """
+    known = champions.lanes(store, layout)
+    return known[0] if len(known) == 1 else default_lane(environ)
 
 
 def champion_of(store: Store, layout: Layout, lane: str) -> champions.Champion:

@@ -23,7 +23,7 @@ from fmrec.layout import SERVED, Layout, behind, is_run, moment_of
 from fmrec.release import champions
 from fmrec.settings import Cleaning, Deployment
 from fmrec.steps import published
-from fmrec.steps.hosting import Endpoint, Hosting, Sleep
+from fmrec.steps.hosting import OURS, Endpoint, Hosting, Sleep
 from fmrec.steps.leftovers import idle
 from fmrec.steps.serve import remove
 from fmrec.steps.xcom import Xcom
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# How the names of the models begin that runs register for their batch transforms.
+_REGISTERED = "fmrec-model-"
 _DAY = timedelta(days=1)
 # Longer than a run takes that is not waiting for a person.
 _IN_PROGRESS = 2 * _DAY
@@ -130,17 +132,16 @@ class _Janitor:
             found = idle(
                 self._hosting,
                 self._layout,
-                (SERVED, "fmrec-model-"),
+                (SERVED, _REGISTERED),
                 without=removed,
                 before=self._now - _DAY,
                 guard=self._trying,
             )
             working = self._working(folders)
-            self._behind(
-                found.configs,
-                [name for name, run in found.models.items() if run not in working | busy],
-            )
-            self._runs(folders, found.named | busy)
+            models = [name for name, run in found.models.items() if run not in working]
+            self._behind(found.configs, (name for name in models if name not in busy))
+            with self._trying("runs, for the champions cannot be told"):
+                self._runs(folders, found.named | busy)
 
     @contextmanager
     def _trying(self, what: str) -> Iterator[None]:
@@ -165,7 +166,7 @@ class _Janitor:
         removed: set[str] = set()
         names: list[str] = []
         with self._trying("endpoints"):
-            names = [name for name in self._hosting.names() if name.startswith("fmrec-")]
+            names = [name for name in self._hosting.names() if name.startswith(OURS)]
         for name in names:
             with self._trying(f"endpoint {name}"):
                 there = self._hosting.find(name)

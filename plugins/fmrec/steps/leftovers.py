@@ -51,13 +51,14 @@ def idle(
     named = hosting.used_models(staying)
     # An endpoint whose configuration somebody has deleted does not say which model it has.
     blind = tuple(behind(name) for name, its in used.items() if its - staying)
-    models = {}
+    models: dict[str, str] = {}
     for each in (each for beginning in beginnings for each in hosting.models(beginning)):
         wanted = each.name not in named and (before is None or each.created < before)
         with guard(f"model {each.name}"):
             if wanted and not each.name.startswith(blind):
                 run = hosting.run_of(each.name, layout)
-                models |= {} if run is None else {each.name: run}
+                if run is not None:
+                    models[each.name] = run
     return Idle(configs, models, named)
 
 

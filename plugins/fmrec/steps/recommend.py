@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from fmrec import __version__, films, topn
 from fmrec.errors import StoreError
 from fmrec.events.places import Places
-from fmrec.layout import Layout, default_lane
+from fmrec.layout import Layout
 from fmrec.release import champions
 from fmrec.settings import Deployment, Recommending
-from fmrec.steps.in_production import InProduction, champion_of
+from fmrec.steps.in_production import InProduction, champion_of, lane_in_use
 from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
 
@@ -47,12 +47,17 @@ PART_ROWS = 1 << 18
 
 
 def lanes(
-    values: Mapping[str, Any], events: Iterable[Mapping[str, Any]], environ: Mapping[str, str]
+    values: Mapping[str, Any],
+    events: Iterable[Mapping[str, Any]],
+    s3: S3Client,
+    deployment: Deployment,
+    environ: Mapping[str, str],
 ) -> list[str]:
     """The lanes whose champions recommend: the one of Param `lane`, else those that `events` name.
 
     `events` are the `extra` of the asset events that started the run, if any did; without any it is
-    the lane of the default settings. Raises ConfigurationError for a Param that is wrong.
+    the only lane, else that of the default settings. Raises ConfigurationError for a Param that is
+    wrong.
     """
     told = Recommending.of(values)
     if told.only is not None:
@@ -60,7 +65,10 @@ def lanes(
     if told.lane is not None:
         return [told.lane]
     named = dict.fromkeys(str(each["lane"]) for each in events if each.get("lane"))
-    return list(named) or [default_lane(environ)]
+    if named:
+        return list(named)
+    layout = Layout(deployment.bucket, deployment.prefix, "")
+    return [lane_in_use(Store(s3, deployment.bucket), layout, environ)]
 
 
 def recommend(lane: str, values: Mapping[str, Any], s3: S3Client, deployment: Deployment) -> Xcom:

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fmrec.errors import ConfigurationError, FmrecError
-from fmrec.layout import Layout, default_lane
+from fmrec.layout import Layout
 from fmrec.release import champions
 from fmrec.settings import Deployment, Rollback
-from fmrec.steps.in_production import InProduction
+from fmrec.steps.in_production import InProduction, lane_in_use
 from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
 
@@ -33,7 +33,7 @@ def choose(
     told = Rollback.of(values)
     store = Store(s3, deployment.bucket)
     layout = Layout(deployment.bucket, deployment.prefix, "")
-    lane = told.lane or _lane_of(told.run, store, layout) or default_lane(environ)
+    lane = told.lane or _lane_of(told.run, store, layout) or lane_in_use(store, layout, environ)
     history = champions.history(store, layout, lane)
     current = champions.current(history)
     if current is None:

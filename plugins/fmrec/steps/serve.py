@@ -22,11 +22,11 @@ from fmrec.errors import (
     FmrecError,
     JobError,
 )
-from fmrec.layout import Layout, default_lane
+from fmrec.layout import Layout
 from fmrec.settings import Deployment, Serving
 from fmrec.steps import smoke
 from fmrec.steps.hosting import Endpoint, Hosting, Sleep
-from fmrec.steps.in_production import champion_of
+from fmrec.steps.in_production import champion_of, lane_in_use
 from fmrec.steps.leftovers import sweep
 from fmrec.steps.published import Published
 from fmrec.steps.xcom import Xcom
@@ -47,22 +47,23 @@ _NO_ROOM = ("Unable to provision", "InsufficientInstanceCapacity")
 def choose(
     values: Mapping[str, Any],
     events: Iterable[Mapping[str, Any]],
-    environ: Mapping[str, str],
     s3: S3Client,
     deployment: Deployment,
+    environ: Mapping[str, str],
 ) -> list[Xcom]:
     """Say whose champions are served, or whose endpoint goes: a mapping for each lane.
 
     It is the lane of Param `lane`, else those that `events` name, the `extra` of the asset events
-    that started the run; without any that of the default settings. Raises ConfigurationError for a
-    Param that is wrong and, where there is something to deploy, for a lane without a champion.
+    that started the run; without any the only lane, else that of the default settings. Raises
+    ConfigurationError for a Param that is wrong and, where there is something to deploy, for a lane
+    without a champion.
     """
     told = Serving.of(values)
-    named = dict.fromkeys(str(each["lane"]) for each in events if each.get("lane"))
-    lanes = [told.lane] if told.lane else list(named) or [default_lane(environ)]
     store, layout = Store(s3, deployment.bucket), _layout(deployment, "")
+    named = dict.fromkeys(str(each["lane"]) for each in events if each.get("lane"))
+    lanes = [told.lane] if told.lane else list(named)
     chosen = []
-    for lane in lanes:
+    for lane in lanes or [lane_in_use(store, layout, environ)]:
         each: Xcom = {"lane": lane, "endpoint": layout.endpoint(lane), "settings": asdict(told)}
         if told.action == "deploy":
             champion = champion_of(store, layout, lane)
@@ -251,7 +252,9 @@ class _Here:
         if proven is None or there.status == "Failed":
             self.remove(there, now)
             return f"Endpoint {self.name} was deleted: there is nothing proven to go back to"
+        since = "as before"
         if there.config != proven:
+            since = "again"
             log.warning("Endpoint %s goes back from %s to %s", self.name, there.config, proven)
             self.hosting.update(self.name, proven)
             there = self.settled()
@@ -262,7 +265,7 @@ class _Here:
                 f"endpoint {self.name} could not go back to {proven}, which is proven: it "
                 f"{state}{reason}. Trigger fmrec_serve with action teardown, then with deploy"
             )
-        return f"Endpoint {self.name} serves {there.tags.get(endpoints.RUN)}, which is proven"
+        return f"Endpoint {self.name} serves {there.tags.get(endpoints.RUN)} {since}"
 
     def remove(self, there: Endpoint, now: datetime) -> None:
         """Delete the endpoint, and write down what it has cost."""

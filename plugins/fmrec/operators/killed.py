@@ -1,0 +1,71 @@
+"""Why a task is being killed: whether somebody ended it, or Airflow goes on with it elsewhere.
+
+A scheduler that was restarted gives the tasks of the one before it to new workers. Should an old
+worker live on, it is told to end its task, which goes on elsewhere and waits for the same job.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+# Airflow will try the task again, or does so already.
+_GOES_ON = frozenset({None, "scheduled", "queued", "up_for_retry", "deferred"})
+
+
+def goes_on_elsewhere(ti: Any) -> bool:
+    """Whether another process has the running task, or will have it, so that its job must live on.
+
+    False when a person cleared or marked the task, when its worker is being shut down, and when
+    Airflow cannot be asked.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ValidateInletsAndOutlets
+
+    try:
+        comms = task_runner.SUPERVISOR_COMMS
+        state = _state(ti, comms.send(_question(ti)))
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the job is to be stopped
+        log.info("Airflow does not say why the task ends (%s).", type(error).__name__)
+        return False
+    if state != "running":
+        return state in _GOES_ON
+    try:
+        # Each attempt has an id of its own, and only that of the latest is answered for.
+        comms.send(ValidateInletsAndOutlets(ti_id=ti.id))
+    except Exception:  # noqa: BLE001 -- the kind that says so depends on the supervisor
+        return True
+    return False
+
+
+async def is_still_deferred(ti: Any) -> bool:
+    """Whether a deferred task goes on to wait, in another triggerer."""
+    from airflow.sdk.execution_time import task_runner
+
+    if ti is None:
+        return False
+    try:
+        answer = await task_runner.SUPERVISOR_COMMS.asend(_question(ti))
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the job is to be stopped
+        log.info("Airflow does not say why the wait ends (%s).", type(error).__name__)
+        return False
+    return bool(_state(ti, answer) == "deferred")
+
+
+def _question(ti: Any) -> Any:
+    from airflow.sdk.execution_time.comms import GetTaskStates
+
+    return GetTaskStates(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+
+
+def _state(ti: Any, answer: Any) -> Any:
+    """The state of the task, "removed" when it is there no more."""
+    found = answer.task_states.get(ti.run_id, {})
+    name = (
+        ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+    )
+    return found.get(name, "removed")

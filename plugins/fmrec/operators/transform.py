@@ -1,0 +1,89 @@
+"""Score the test events with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.providers.amazon.aws.links.sagemaker import SageMakerTransformJobLink
+from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTransformOperator
+from botocore.exceptions import ClientError
+
+from fmrec import jobs
+from fmrec.layout import Run
+from fmrec.operators import links
+from fmrec.operators.job import JobOperator
+
+# SageMaker sets transform jobs no limit.
+_LONGEST_SECONDS = 6 * 3600
+
+
+class TransformOperator(JobOperator, SageMakerTransformOperator):
+    """Score the test events with a model."""
+
+    template_fields = (*SageMakerTransformOperator.template_fields, "run", "channels", "model")
+    operator_extra_links = (  # type: ignore[assignment]  # the provider says: one
+        SageMakerTransformJobLink(),
+        links.LogLink(),
+    )
+    kind, billed_as, log_group = "transform", "batch transform", "TransformJobs"
+    name_key, status_key = "TransformJobName", "TransformJobStatus"
+
+    def __init__(self, *, channels: Any, model: Any, **kwargs: Any) -> None:
+        super().__init__(wait_for_completion=False, check_if_job_exists=False, **kwargs)
+        self.channels = channels
+        self.model = model
+
+    def request(self, number: int) -> dict[str, Any]:
+        """CreateTransformJob."""
+        return jobs.transform_request(Run.from_xcom(self.run), self.channels, self.model, number)
+
+    def work(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        """Model and input."""
+        return jobs.transform_work(told)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """DescribeTransformJob."""
+        description: dict[str, Any] = self.hook.describe_transform_job(name)
+        return description
+
+    def stop(self, name: str) -> None:
+        """StopTransformJob."""
+        client: Any = self.hook.get_conn()
+        client.stop_transform_job(TransformJobName=name)
+
+    def longest_seconds(self) -> int:
+        """No transform job is waited for any longer."""
+        return _LONGEST_SECONDS
+
+    def left(self, description: Mapping[str, Any]) -> str:
+        """The folder of the predictions."""
+        return str(description["TransformOutput"]["S3OutputPath"])
+
+    def bill(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """A transform is billed for all the time that it has machines."""
+        machines = description["TransformResources"]
+        return {
+            "instance_type": machines["InstanceType"],
+            "instances": machines["InstanceCount"],
+            "billable_seconds": _seconds(description),
+        }
+
+    def facts(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the predictions are, and how long it took."""
+        try:
+            # The provider's lineage is made from it, and from the model.
+            self.serialize_result(description["TransformJobName"])
+        except ClientError as error:
+            self.log.info("No lineage of this job: %s", error)
+        return {"output": self.left(description), "seconds": _seconds(description)}
+
+
+def _seconds(description: Mapping[str, Any]) -> float | None:
+    """How long a job had machines; 0 when it had none, None when that is not said."""
+    if "TransformStartTime" not in description:
+        return 0
+    if "TransformEndTime" not in description:
+        return None
+    took = description["TransformEndTime"] - description["TransformStartTime"]
+    return round(float(took.total_seconds()), 1)
