@@ -2,12 +2,15 @@
 
 **What it does.** Reads the ratings of an archive, of the landing zone or of both, keeps those
 before `as_of` and of each user and film the latest, splits them, writes them as
-RecordIO-protobuf, trains SageMaker Factorization Machines, scores the test events with a batch
-transform, and publishes a report that compares the model with baselines and with the champion on
-the same rows. A model that is shown to be better becomes the champion of its lane (use, source and
-split); one that was overtaken by another run's meanwhile does not, and its last task says so.
+RecordIO-protobuf, trains SageMaker Factorization Machines (one training job, or a tuning job whose
+best one goes on), scores the test events with a batch transform, and publishes a report that
+compares the model with baselines and with the champion on the same rows. A model that is shown to
+be better becomes the champion of its lane (use, source and split). Where the gate is in doubt, task
+`approve` waits for a person, except in a backfill. A model that was overtaken by another run's
+meanwhile is not promoted, and the last task says so.
 
-**When.** Every day at midnight UTC, for the day that just ended. `as_of` is the end of the data
+**When.** Every day at midnight UTC, for the day that just ended; a scheduled run skips the jobs when
+no rating is new since the champion's data. `as_of` is the end of the data
 interval, so `airflow backfill create` rebuilds the model of any past day from what was known
 then. A manual run takes the last midnight before its logical date, or the present moment when it
 has none; the Param `as_of` overrides all of that.
@@ -16,9 +19,10 @@ has none; the Param `as_of` overrides all of that.
 `report.json` and, written last, `manifest.json`. Everything else of the run is below
 `<prefix>/runs/<as_of>-<run>/`.
 
-**When it fails.** Each error names the file, row or parameter and what to do. A job that failed
-is started under a new name when its task is retried or cleared; finished tasks need not be
-repeated. After three failed runs in a row Airflow pauses the DAG.
+**When it fails.** Each error names the file, row or parameter and what to do. A task that is retried
+or cleared goes on with its SageMaker job when there is one that runs or has completed, and starts
+another when it failed or was stopped; one that is cleared or marked while its job runs stops it.
+After three failed runs in a row Airflow pauses the DAG.
 """
 
 from __future__ import annotations

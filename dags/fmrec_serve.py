@@ -42,7 +42,9 @@ with DAG(
     @task_group
     def lane(chosen: dict[str, object]) -> None:
         """One lane's endpoint."""
-        deployed = serving.deploy(chosen)
-        serving.smoke(chosen, deployed) >> serving.settle(chosen)
+        deployed = serving.deploy(chosen=chosen)
+        proven = serving.smoke(chosen=chosen, deployed=deployed)
+        # After whatever became of the others; a failed test fails the run nonetheless.
+        proven >> serving.settle(chosen=chosen).as_teardown(on_failure_fail_dagrun=True)
 
     lane.expand(chosen=serving.choose())

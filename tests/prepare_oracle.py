@@ -174,7 +174,12 @@ def slow(rows: list[Row], choices: Choices) -> Slow:
         "filtered": len(events["filtered"]),
     }
     if choices.negatives:
-        events["examples"], counts["negatives_missing"] = examples(train, choices)
+        events["examples"], counts["negatives_missing"] = examples(train, train, train, choices)
+        validation = previous.loc[[place for place in kept if parts[place] == "validation"]]
+        known = validation["user_id"].isin(train["user_id"])
+        known &= validation["item_id"].isin(train["item_id"])
+        seen = pd.concat([train, validation])
+        events["watched"], _ = examples(validation[known], seen, train, choices)
         facts = replace(facts, **trained_on(events["examples"], facts))
     return Slow(events, facts, counts)
 
@@ -287,16 +292,18 @@ def thinned(parts: dict[int, str], rows: dict[int, Row], choices: Choices) -> di
             return parts
 
 
-def examples(train: pd.DataFrame, choices: Choices) -> tuple[list[Event], int]:
+def examples(
+    rows: pd.DataFrame, seen: pd.DataFrame, train: pd.DataFrame, choices: Choices
+) -> tuple[list[Event], int]:
     """Likes and what `sample` draws for them, all users at once."""
-    likes = train[train["rating"] >= 4]
+    likes = rows[rows["rating"] >= 4]
     popular = Counter(train["item_id"])
     items = sorted(popular)
     if not items:
         return [], 0
     found = sample(
         (likes["user_id"], likes["item_id"]),
-        seen=(train["user_id"], train["item_id"]),
+        seen=(seen["user_id"], seen["item_id"]),
         items=items,
         counts=[popular[item] for item in items],
         ratio=choices.negatives,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
+import boto3
 import numpy as np
+from botocore.config import Config
 from botocore.exceptions import ClientError
+from moto import mock_aws
 from scipy import sparse
 
 from fmrec import recordio as codec
@@ -21,6 +25,7 @@ from fmrec.settings import Deployment, RunSettings
 from fmrec.steps import serve
 from fmrec.store import Store
 
+BUCKET = "fmrec"
 NOW = datetime(2026, 3, 8, 12, tzinfo=UTC)
 LANE = "rating-sample-time"
 PREFIX = "arn:aws:sagemaker:us-east-1:123456789012:"
@@ -62,10 +67,11 @@ class Hosted:
             raise Killed
         if operation in self.refuse:
             raise self.refuse[operation]
-        found = work()
-        if len(self.calls) == number:
-            raise Killed
-        return found
+        try:
+            return work()
+        finally:
+            if len(self.calls) == number:
+                raise Killed
 
     def get_paginator(self, name: str) -> Any:
         owner = self
@@ -359,6 +365,25 @@ class Serving:
     def costs(self) -> Counter[str]:
         keys = list(self.store.list(self.layout.costs("2026-03")))
         return Counter(key.rpartition("/")[2] for key in keys)
+
+
+@contextmanager
+def s3_in_memory() -> Iterator[Any]:
+    """An S3 with an empty bucket, whatever the environment says."""
+    with mock_aws():
+        client = boto3.client(
+            "s3", region_name="us-east-1", config=Config(ignore_configured_endpoint_urls=True)
+        )
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+
+
+def emptied(s3: Any) -> Any:
+    """The same S3, with nothing in its bucket."""
+    store = Store(s3, BUCKET)
+    for key in list(store.list("")):
+        store.delete(key)
+    return s3
 
 
 def later(**given: float) -> datetime:

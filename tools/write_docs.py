@@ -16,10 +16,14 @@ from fmrec.settings import (
     DEFAULTS,
     HYPERPARAMETERS,
     Deployment,
+    Operations,
     RunSettings,
     describe_limits,
     env_name,
 )
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import dags_page
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -61,9 +65,17 @@ def settings_page() -> str:
         "| variable | default | |",
         "|---|---|---|",
     ]
-    for each in fields(Deployment):
-        default = "`~/.cache/fmrec`" if each.name == "cache_dir" else _shown(each.default)
-        lines.append(f"| `{each.metadata['env']}` | {default} | {each.metadata['description']} |")
+    lines += _variables(Deployment)
+    lines += [
+        "",
+        "## How the DAGs are run",
+        "",
+        "Environment variables too, read by every component of Airflow when it parses the DAGs.",
+        "",
+        "| variable | default | |",
+        "|---|---|---|",
+        *_variables(Operations),
+    ]
     lines += [
         "",
         "On a laptop, `FMREC_STATE_DIR` (`var/` in the checkout) is the folder of databases, logs",
@@ -71,6 +83,15 @@ def settings_page() -> str:
         "`FMREC_AWS_PORT` (5566, likewise).",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _variables(cls: Any) -> list[str]:
+    """A row for each environment variable of a settings class."""
+    rows = []
+    for each in fields(cls):
+        default = "`~/.cache/fmrec`" if each.name == "cache_dir" else _shown(each.default)
+        rows.append(f"| `{each.metadata['env']}` | {default} | {each.metadata['description']} |")
+    return rows
 
 
 def _hyperparameters() -> list[str]:
@@ -173,7 +194,11 @@ def _by_place(paths: tuple[str, ...]) -> str:
     )
 
 
-PAGES = {"settings.md": settings_page, "local-aws-coverage.md": coverage_page}
+PAGES = {
+    "settings.md": settings_page,
+    "local-aws-coverage.md": coverage_page,
+    "dags.md": dags_page.page,
+}
 
 
 def main() -> int:

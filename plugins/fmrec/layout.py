@@ -119,7 +119,7 @@ class Layout:
         return self._own(f"{what}.parquet")
 
     def events(self, part: str, number: int) -> str:
-        """Events of one part ("train", "validation", "test", "examples", "set-aside")."""
+        """Events of one part (such as "train", "test" or "set-aside")."""
         return self._own("events", part, f"part-{number:05d}.parquet")
 
     @property

@@ -1,117 +1,216 @@
-"""What the subclasses add to the provider's operators: honest ends, small results, a clean stop."""
+"""What the operators add to the provider's: jobs found again, honest ends, small results."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException
-from botocore.exceptions import ClientError
+from botocore.exceptions import EndpointConnectionError
 
-from fmrec import operators
-from fmrec.errors import AlgorithmError, ConfigurationError, JobError, JobStoppedError
-from fmrec.layout import Run
-from fmrec.settings import Deployment, RunSettings
+from fake_sagemaker import (
+    COMPLETED,
+    STARTED,
+    Clock,
+    FakeSageMaker,
+    context,
+    refusal,
+    run,
+)
+from fmrec import ledger, operators
+from fmrec.errors import (
+    AlgorithmError,
+    BusyError,
+    ConfigurationError,
+    FmrecError,
+    JobError,
+    JobStoppedError,
+    RefusedError,
+    StoreError,
+)
+from fmrec.operators import assets
 
-RUN = Run.of(
-    "r",
-    datetime(1998, 3, 8, tzinfo=UTC),
-    RunSettings.of({}),
-    Deployment(bucket="b", role_arn="arn"),
-).to_xcom()
-CHANNELS = {
-    "feature_dim": 3,
-    "bias": 3.5,
-    "training": {"train": "s3://fmrec/t/", "test": "s3://fmrec/v/"},
-    "score": "s3://fmrec/s/",
-}
-STARTED = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class FakeHook:
-    """A SageMaker that ends every job as it is told, and remembers what it was asked."""
-
-    def __init__(self, **description: Any) -> None:
-        self.description = description
-        self.created: list[dict[str, Any]] = []
-        self.stopped: list[str] = []
-        self.refusal: Exception | None = None
-
-    def configure_s3_resources(self, config: dict[str, Any]) -> None:
-        pass
-
-    def describe_training_job(self, name: str) -> dict[str, Any]:
-        if not self.created:
-            error = {"Error": {"Code": "ValidationException", "Message": "not found"}}
-            raise ClientError(error, "DescribeTrainingJob")
-        return {"TrainingJobName": name, **self.description}
-
-    def create_training_job(self, config: dict[str, Any], **_: Any) -> dict[str, Any]:
-        if self.refusal is not None:
-            raise self.refusal
-        self.created.append(config)
-        return {"ResponseMetadata": {"HTTPStatusCode": 200}}
-
-    def get_conn(self) -> Any:
-        return self
-
-    def stop_training_job(self, TrainingJobName: str) -> None:
-        self.stopped.append(TrainingJobName)
+FAILED = {"TrainingJobStatus": "Failed", "FailureReason": "InternalServerError: try again"}
+STOPPED = {"TrainingJobStatus": "Stopped", "SecondaryStatus": "Stopped"}
+RUNNING = {"TrainingJobStatus": "InProgress"}
+STOPPING = {"TrainingJobStatus": "Stopping"}
 
 
-def training(hook: FakeHook, monkeypatch: pytest.MonkeyPatch) -> Any:
-    operator = operators.TrainingOperator(task_id="train", run=RUN, channels=CHANNELS)
-    monkeypatch.setattr(type(operator), "hook", hook)
-    monkeypatch.setattr(type(operator), "expand_role", lambda _: None)
-    monkeypatch.setenv("FMREC_BUCKET", "b")
-    monkeypatch.setenv("FMREC_ROLE_ARN", "arn")
-    return operator
-
-
-def context(attempt: int = 1) -> Any:
-    return {"ti": SimpleNamespace(try_number=attempt)}
-
-
-COMPLETED = {
-    "TrainingJobStatus": "Completed",
-    "ModelArtifacts": {"S3ModelArtifacts": "s3://fmrec/model.tar.gz"},
-    "TrainingTimeInSeconds": 12,
-    "BillableTimeInSeconds": 12,
-    "FinalMetricDataList": [{"MetricName": "test:rmse", "Value": 0.9, "Timestamp": STARTED}],
-}
-
-
-def test_a_completed_job_gives_a_few_facts(monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = FakeHook(**COMPLETED)
-    result = training(hook, monkeypatch).execute(context())
+def test_a_completed_job_gives_a_few_facts(train: Any, recorded: list[Any]) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    told = context()
+    result = train(hook).execute(told)
+    [request] = hook.created
     assert result == {
-        "name": hook.created[0]["TrainingJobName"],
+        "name": request["TrainingJobName"],
         "status": "Completed",
-        "artifact": "s3://fmrec/model.tar.gz",
+        "artifact": "s3://b/model.tar.gz",
         "seconds": 12,
-        "billable_seconds": 12,
+        "billable_seconds": 4,
         "metrics": {"test:rmse": 0.9},
+    }
+    assert request["TrainingJobName"].endswith("-1")
+    [entry] = recorded
+    assert entry == {
+        "job": request["TrainingJobName"],
+        "kind": "training",
+        "run": run()["layout"]["run"],
+        "status": "Completed",
+        "instance_type": "ml.m5.large",
+        "instances": 1,
+        "billable_seconds": 4,
+    }
+    extra = told["outlet_events"][assets.MODEL].extra
+    assert extra == {
+        "run": run()["layout"]["run"],
+        "name": result["name"],
+        "artifact": "s3://b/model.tar.gz",
+        "metrics": {"test:rmse": 0.9},
+        "billable_seconds": 4,
     }
 
 
-def test_each_attempt_has_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = []
-    for attempt in (1, 2):
-        hook = FakeHook(**COMPLETED)
-        training(hook, monkeypatch).execute(context(attempt))
-        names.append(hook.created[0]["TrainingJobName"])
-    assert names[0].endswith("-1")
-    assert names[1].endswith("-2")
+def test_a_finished_task_that_is_repeated_launches_nothing(train: Any, recorded: list[Any]) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    first = train(hook).execute(context())
+    assert train(hook).execute(context()) == first
+    assert len(hook.created) == 1
+    assert {entry["job"] for entry in recorded} == {first["name"]}
 
 
-def test_a_stopped_job_is_not_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = FakeHook(TrainingJobStatus="Stopped", SecondaryStatus="MaxRuntimeExceeded")
-    with pytest.raises(
-        JobStoppedError, match=r"fmrec-train-.* ended as Stopped \(MaxRuntimeExceeded\)"
-    ):
-        training(hook, monkeypatch).execute(context())
+def test_an_attempt_goes_on_with_the_job_of_a_lost_one(train: Any) -> None:
+    hook = FakeSageMaker()
+    name = hook.put(train(hook).request(1), RUNNING, RUNNING, COMPLETED)
+    assert train(hook).execute(context())["name"] == name
+    assert hook.created == []
+
+
+@pytest.mark.parametrize("end", [FAILED, STOPPED])
+def test_a_job_that_ended_badly_is_followed_by_another(
+    end: dict[str, Any], train: Any, recorded: list[Any]
+) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    bad = hook.put(train(hook).request(1), end)
+    result = train(hook).execute(context())
+    assert result["name"].endswith("-2")
+    assert [(entry["job"], entry["status"]) for entry in recorded] == [
+        (bad, end["TrainingJobStatus"]),
+        (result["name"], "Completed"),
+    ]
+
+
+def test_a_job_that_is_stopping_is_waited_for(train: Any, clock: Clock) -> None:
+    """A person cleared the task: the job of the attempt before is being stopped."""
+    hook = FakeSageMaker(COMPLETED)
+    hook.put(train(hook).request(1), STOPPING, STOPPING, STOPPED)
+    assert train(hook).execute(context())["name"].endswith("-2")
+    assert clock.now >= 30
+
+
+def test_a_job_that_is_stopped_for_the_attempt_before_is_followed_by_another(train: Any) -> None:
+    """The attempt was faster than whoever stops the job of the one before."""
+    hook = FakeSageMaker(COMPLETED)
+    hook.put(train(hook).request(1), RUNNING, STOPPING, STOPPED)
+    assert train(hook).execute(context())["name"].endswith("-2")
+
+
+def test_a_job_that_fails_while_a_later_attempt_waits_fails_that_attempt(train: Any) -> None:
+    hook = FakeSageMaker()
+    reason = "AlgorithmError: feature_dim does not fit"
+    hook.put(train(hook).request(1), RUNNING, {**FAILED, "FailureReason": reason})
+    with pytest.raises(AlgorithmError, match="feature_dim does not fit"):
+        train(hook).execute(context())
+    assert hook.created == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"AlgorithmSpecification": {"TrainingImage": "another:2"}},
+        {"HyperParameters": {"epochs": "999"}},
+        {"InputDataConfig": []},
+    ],
+)
+@pytest.mark.parametrize("state", [COMPLETED, RUNNING])
+def test_a_job_that_was_asked_for_something_else_is_left_alone(
+    changed: dict[str, Any], state: dict[str, Any], train: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    hook.put({**train(hook).request(1), **changed}, state)
+    assert train(hook).execute(context())["name"].endswith("-2")
+    assert "was asked for something else" in capsys.readouterr().out
+
+
+def test_what_aws_adds_to_a_request_changes_nothing(train: Any) -> None:
+    hook = FakeSageMaker()
+    request = train(hook).request(1)
+    request["InputDataConfig"] = [
+        {**each, "CompressionType": "None", "RecordWrapperType": "None"}
+        for each in reversed(request["InputDataConfig"])
+    ]
+    request["AlgorithmSpecification"] |= {"MetricDefinitions": [{"Name": "x", "Regex": "x"}]}
+    name = hook.put(request, COMPLETED)
+    assert train(hook).execute(context())["name"] == name
+
+
+def test_a_result_whose_artifact_is_gone_is_made_again(train: Any) -> None:
+    hook = FakeSageMaker({**COMPLETED, "ModelArtifacts": {"S3ModelArtifacts": "s3://b/2"}})
+    hook.put(train(hook).request(1), COMPLETED)
+    hook.gone.add("s3://b/model.tar.gz")
+    assert train(hook).execute(context())["artifact"] == "s3://b/2"
+
+
+def test_of_two_attempts_at_once_the_second_waits_for_the_job_of_the_first(train: Any) -> None:
+    hook = FakeSageMaker()
+    operator = train(hook)
+
+    def first_attempt(request: dict[str, Any], **_: Any) -> None:
+        hook.put(request, RUNNING, COMPLETED)
+        raise refusal("ResourceInUse", "names must be unique")
+
+    hook.create_training_job = first_attempt  # type: ignore[method-assign,assignment]
+    assert operator.execute(context())["name"].endswith("-1")
+
+
+def test_a_create_request_that_was_heard_but_not_answered_makes_one_job(train: Any) -> None:
+    """The worker dies between the two; the next attempt finds the job."""
+    hook = FakeSageMaker(COMPLETED)
+    create = hook.create_training_job
+
+    def unanswered(request: dict[str, Any], **_: Any) -> Any:
+        create(request)
+        raise SystemExit
+
+    hook.create_training_job = unanswered  # type: ignore[method-assign]
+    with pytest.raises(SystemExit):
+        train(hook).execute(context())
+    assert train(hook).execute(context())["name"].endswith("-1")
+    assert len(hook.created) == 1
+
+
+def test_a_job_that_is_not_known_everywhere_yet_is_waited_for(train: Any) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    hook.silences = [refusal("ValidationException", "not found", "DescribeTrainingJob")] * 2
+    assert train(hook).execute(context())["status"] == "Completed"
+    assert len(hook.created) == 1
+
+
+@pytest.mark.parametrize("secondary", ["MaxRuntimeExceeded", "Stopped"])
+def test_a_stopped_job_is_not_a_success(secondary: str, train: Any) -> None:
+    hook = FakeSageMaker({"TrainingJobStatus": "Stopped", "SecondaryStatus": secondary})
+    match = rf"fmrec-train-.* ended as Stopped \({secondary}\)"
+    with pytest.raises(JobStoppedError, match=match):
+        train(hook).execute(context())
+
+
+def test_a_job_at_its_time_limit_is_not_repeated_by_the_attempt_that_waited(train: Any) -> None:
+    hook = FakeSageMaker()
+    end = {"TrainingJobStatus": "Stopped", "SecondaryStatus": "MaxRuntimeExceeded"}
+    hook.put(train(hook).request(1), RUNNING, end)
+    with pytest.raises(JobStoppedError):
+        train(hook).execute(context())
 
 
 @pytest.mark.parametrize(
@@ -119,71 +218,112 @@ def test_a_stopped_job_is_not_a_success(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ("AlgorithmError: feature_dim does not fit", AlgorithmError),
         ("ClientError: Data download failed", AlgorithmError),
-        ("CapacityError: Unable to provision requested ML compute capacity.", JobError),
+        ("CapacityError: Unable to provision requested ML compute capacity.", BusyError),
         ("InternalServerError: We encountered an internal error.", JobError),
     ],
 )
 def test_a_failed_job_says_why_and_whether_to_repeat(
-    reason: str, kind: type[JobError], monkeypatch: pytest.MonkeyPatch
+    reason: str, kind: type[FmrecError], train: Any, recorded: list[Any]
 ) -> None:
-    hook = FakeHook(TrainingJobStatus="Failed", FailureReason=reason)
-    operator = training(hook, monkeypatch)
-    with pytest.raises(JobError, match=reason.partition(":")[0]) as caught:
-        operator.execute(context())
+    hook = FakeSageMaker({"TrainingJobStatus": "Failed", "FailureReason": reason})
+    with pytest.raises(FmrecError, match=reason) as caught:
+        train(hook).execute(context())
     assert type(caught.value) is kind
+    [entry] = recorded
+    assert (entry["status"], entry["billable_seconds"]) == ("Failed", 0)
 
 
-def test_a_job_that_was_never_made_does_not_hide_the_error(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_ledger_that_cannot_be_written_does_not_hide_why_the_job_failed(
+    train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Missing inputs are found before the job is created."""
-    hook = FakeHook()
-    hook.refusal = AirflowException("The input S3 Key s3://b/t/ does not exist")
-    with pytest.raises(AirflowException, match="input S3 Key s3://b/t/ does not exist"):
-        training(hook, monkeypatch).execute(context())
+    def broken(*_: Any) -> None:
+        raise StoreError("no")
+
+    hook = FakeSageMaker(FAILED)
+    operator = train(hook)
+    monkeypatch.setattr(ledger, "record", broken)
+    with pytest.raises(JobError, match="InternalServerError"):
+        operator.execute(context())
 
 
 @pytest.mark.parametrize(
-    ("description", "kind"),
+    ("code", "said", "kind", "advice"),
     [
-        ({"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: x"}, AlgorithmError),
-        ({"TrainingJobStatus": "Stopped", "SecondaryStatus": "Stopped"}, JobStoppedError),
+        ("ValidationException", "1 error: instanceType", RefusedError, "Correct the Param"),
+        ("ValidationException", "Could not assume role arn", RefusedError, "trust sagemaker"),
+        ("AccessDeniedException", "not authorized: iam:PassRole", RefusedError, "iam:PassRole"),
+        ("AccessDeniedException", "not authorized: sagemaker:X", RefusedError, "Grant that"),
+        ("ResourceLimitExceeded", "limit is 0 instances.", BusyError, "raise the quota"),
+        ("ThrottlingException", "Rate exceeded", BusyError, "tries again"),
     ],
 )
-def test_a_deferred_job_ends_with_the_same_errors(
-    description: dict[str, Any], kind: type[JobError], monkeypatch: pytest.MonkeyPatch
+def test_a_refused_request_says_what_to_do(
+    code: str, said: str, kind: type[FmrecError], advice: str, train: Any
 ) -> None:
-    hook = FakeHook(**description)
-    hook.created.append({})
-    event = {"status": "failed", "job_name": "fmrec-train-x-1"}
-    with pytest.raises(kind, match="fmrec-train-x-1 ended as"):
-        training(hook, monkeypatch).execute_complete(context(), event)
+    hook = FakeSageMaker()
+    hook.refusals = [refusal(code, said)]
+    with pytest.raises(kind, match=advice) as caught:
+        train(hook).execute(context())
+    assert said in str(caught.value)
+    assert "CreateTrainingJob (fmrec-train-" in str(caught.value)
 
 
-def test_a_deferred_job_gives_the_same_facts(monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = FakeHook(**COMPLETED)
-    hook.created.append({})
-    event = {"status": "success", "job_name": "fmrec-train-x-1"}
-    result = training(hook, monkeypatch).execute_complete(context(), event)
-    assert result["name"] == "fmrec-train-x-1"
-    assert result["artifact"] == "s3://fmrec/model.tar.gz"
+def test_missing_inputs_are_found_before_the_job_is_created(train: Any) -> None:
+    hook = FakeSageMaker()
+    hook.refusals = [AirflowException("The input S3 Key s3://b/t/ does not exist")]
+    with pytest.raises(StoreError, match=r"input S3 Key s3://b/t/ does not exist\. Clear the task"):
+        train(hook).execute(context())
 
 
-def test_a_trigger_outlasts_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The provider's own limit is 60 looks, half an hour, and then the job goes on unwatched."""
-    operator = training(FakeHook(**COMPLETED), monkeypatch)
-    operator.execute(context())
-    assert operator.max_attempts * operator.check_interval > 60 * 60
+def test_a_service_that_fails_for_a_while_is_borne(train: Any, clock: Clock) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    operator = train(hook)
+    silences = [
+        refusal("ThrottlingException", "Rate exceeded", "DescribeTrainingJob"),
+        refusal("InternalFailure", "oops", "DescribeTrainingJob"),
+        EndpointConnectionError(endpoint_url="https://api.sagemaker"),
+    ]
+
+    def then() -> None:
+        if clock.now == 1:
+            hook.silences = silences
+
+    clock.then = then
+    assert operator.execute(context())["status"] == "Completed"
+    assert silences == []
 
 
-def test_a_killed_task_stops_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    hook = FakeHook(**COMPLETED)
-    operator = training(hook, monkeypatch)
-    operator.on_kill()
-    assert hook.stopped == []
-    operator.execute(context())
-    operator.on_kill()
-    assert hook.stopped == [hook.created[0]["TrainingJobName"]]
+def test_a_service_that_stays_silent_fails_the_attempt(train: Any, clock: Clock) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    operator = train(hook)
+
+    def then() -> None:
+        hook.silences = [EndpointConnectionError(endpoint_url="https://api.sagemaker")]
+
+    clock.then = then
+    with pytest.raises(EndpointConnectionError):
+        operator.execute(context())
+    assert clock.now > 300
+
+
+def test_other_errors_while_waiting_are_not_borne(train: Any, clock: Clock) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    operator = train(hook)
+
+    def then() -> None:
+        hook.silences = [refusal("AccessDeniedException", "no", "DescribeTrainingJob")]
+
+    clock.then = then
+    with pytest.raises(Exception, match="AccessDenied"):
+        operator.execute(context())
+
+
+def test_jobs_have_a_pool_of_their_own(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = FakeSageMaker()
+    assert train(hook).pool == "default_pool"
+    monkeypatch.setenv("FMREC_JOBS_POOL", "sagemaker_jobs")
+    assert train(hook).pool == "sagemaker_jobs"
+    assert train(hook, pool="other").pool == "other"
 
 
 def dag_run(end: datetime | None, after: datetime | None) -> Any:

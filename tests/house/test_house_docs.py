@@ -25,7 +25,7 @@ def write_docs() -> Any:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "local-aws-coverage.md"])
+@pytest.mark.parametrize("name", ["settings.md", "local-aws-coverage.md", "dags.md"])
 def test_pages_made_from_code_are_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == write_docs().PAGES[name](), "run `make docs`"
 

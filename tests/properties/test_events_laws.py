@@ -168,7 +168,8 @@ def test_sampled_items_are_in_the_examples_alone_and_unknown_to_their_user(
     except DataError:
         assume(False)
     without = made([table(rows)], chosen(**vars(made_of) | {"negatives": 0}))
-    assert {name: each for name, each in found.events.items() if name != "examples"} == (
+    sampled_for = {"examples", "watched"}
+    assert {name: each for name, each in found.events.items() if name not in sampled_for} == (
         without.events
     )
     counts = [name for name in vars(found.facts) if name.endswith("_trained")]
@@ -194,6 +195,17 @@ def test_sampled_items_are_in_the_examples_alone_and_unknown_to_their_user(
         assert event.item in known
         assert event.rating is None
         assert (event.user, event.timestamp, event.previous) in of_likes
+    later = {event[:2] for event in found.events["validation"]}
+    users = {user for user, _ in pairs}
+    watched = [event for event in found.events["watched"] if event.label == 1]
+    assert Counter(event[:5] for event in watched) == Counter(
+        event[:5]
+        for event in found.events["validation"]
+        if event.rating >= 4 and event.user in users and event.item in known
+    )
+    for event in found.events["watched"]:
+        assert event.label == 1 or event[:2] not in pairs | later
+        assert event.item in known
 
 
 @settings(deadline=None, max_examples=15)

@@ -53,6 +53,12 @@ def published(store: Store, day: int) -> str:
 
 
 @pytest.fixture(autouse=True)
+def person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests."""
+    monkeypatch.setattr(champion.getpass, "getuser", lambda: "ann")
+
+
+@pytest.fixture(autouse=True)
 def models(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The runs whose model is gone."""
     gone: set[str] = set()
@@ -84,8 +90,31 @@ def test_a_person_appoints_and_goes_back(store: Store) -> None:
     assert kinds(store) == [("promotion", late), ("promotion", early), ("rollback", late)]
     text = shown()
     assert max(map(len, text.splitlines())) <= 100, text
-    assert text.count("a person") == 3
+    assert text.count("ann (promotion)") == 2
+    assert text.count("ann (rollback)") == 1
     assert f"Lane {LANE}" in text
+
+
+def test_it_is_told_who_decided_and_why(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, given = Layout("fmrec", "fmrec", ""), {"manifest": "m", "artifact": "a", "at": AT}
+    gate = {"decision": {"decision": "promote"}, "compared_with": None}
+    champions.promote(store, layout, LANE, run="x", as_of=AT, **given, **gate)
+    asked = {"decision": {"decision": "ask"}, "compared_with": "x", "approved_by": "bob [it]"}
+    champions.promote(store, layout, LANE, run="y", as_of=AT, **given, **asked)
+    why = "it showed one film to everybody, and nobody had asked for that"
+    champions.appoint(store, layout, LANE, run="x", as_of=AT, by="eve", reason=why, **given)
+
+    def nobody() -> str:
+        raise OSError("no name")
+
+    monkeypatch.setattr(champion.getpass, "getuser", nobody)
+    shown(appointed=published(store, 1))
+    text = " ".join(shown().split())
+    assert "the gate" in text
+    assert "bob [it] (asked by the gate)" in text
+    assert "eve (rollback):" in text
+    assert "everybody" in text
+    assert "a person (promotion)" in text
 
 
 def test_appointing_the_champion_changes_nothing(store: Store) -> None:

@@ -106,7 +106,9 @@ def large() -> Made:
 
 def test_files_are_a_power_of_two_in_number_and_about_as_large_as_each_other(large: Made) -> None:
     numbers = {name: len(files) for name, files in large.files.items()}
-    assert numbers == {"train": 16, "validation": 4, "test": 4, "filtered": 0, "examples": 16}
+    assert numbers == {
+        "train": 16, "validation": 4, "test": 4, "filtered": 0, "examples": 16, "watched": 4
+    }  # fmt: skip
     for name, files in large.files.items():
         rows = [each.num_rows for each in files]
         assert sum(rows) == large.prepared.rows[name]
@@ -158,7 +160,7 @@ def test_the_seed_decides_the_shuffled_order_and_nothing_else() -> None:
 
 def test_tables_are_events_and_examples_have_labels(large: Made) -> None:
     for name, files in large.files.items():
-        schema = EVENTS.append(LABEL) if name == "examples" else EVENTS
+        schema = EVENTS.append(LABEL) if name in {"examples", "watched"} else EVENTS
         assert all(each.schema == schema and each.num_rows for each in files)
 
 

@@ -44,7 +44,7 @@ def test_who_approves_makes_a_champion_and_is_named(asking: World) -> None:
     assert told["promoted"]
     assert told["why"] == "Ask a person: no proof. ada approved"
     entry = history(asking)[-1]
-    assert entry.approved_by == "ada"
+    assert entry.by == "ada"
     assert entry.decision is not None
     assert entry.decision["decision"] == "ask"
 

@@ -49,10 +49,10 @@ def sample(
     exponent: float,
     seed: int,
 ) -> Negatives:
-    """Draw `ratio` items for each liked event, none that its user has a training event of.
+    """Draw `ratio` items for each liked event, none that its user has a known event of.
 
-    `liked` and `seen` are pairs of id arrays, user and item: the training likes, and all training
-    events of at least the same users (`liked` among them), whatever was rated. `items` are the
+    `liked` and `seen` are pairs of id arrays, user and item: the likes, and all events so far of at
+    least the same users (`liked` among them), whatever was rated. `items` are the
     candidates, ascending, `counts` how often each was rated or liked: an item is drawn with
     probability in proportion to counts ** exponent among those the user has not rated, so 0 draws
     all alike and 1 draws by popularity.

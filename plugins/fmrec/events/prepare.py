@@ -22,13 +22,13 @@ from fmrec.events.mixing import bucket_of, mixed
 from fmrec.events.negatives import sample
 from fmrec.events.objectives import LIKED_FROM
 from fmrec.events.spill import Rows, Spill, taken
-from fmrec.events.splits import PARTS, TRAIN
+from fmrec.events.splits import PARTS, TRAIN, VALIDATION
 from fmrec.events.thinning import thin
 from fmrec.events.visits import packed, unpacked
 from fmrec.events.window import DAY
 from fmrec.ratings import FOLD_SPLITS, SPLITS
 
-EXAMPLES = "examples"
+EXAMPLES, WATCHED = "examples", "watched"
 ORDERS = ("shuffled", "file")
 EVENTS = pa.schema(
     [
@@ -100,10 +100,10 @@ class Prepared:
     def shards(self, part: str) -> list[Callable[[], pa.Table]]:
         """The events of a part, for each file to write a function that reads its table, once.
 
-        Tables are EVENTS, of examples with LABEL; none is empty. A part that was not made has
-        none. Shuffled files are about as large as each other and a power of two in number, so that
-        hosts can share them evenly; in the order of the source they are as its ranges are. The
-        functions may be called in several threads.
+        Tables are EVENTS, of examples and of what is watched with LABEL; none is empty. A part that
+        was not made has none. Shuffled files are about as large as each other and a power of two in
+        number, so that hosts can share them evenly; in the order of the source they are as its
+        ranges are. The functions may be called in several threads.
         """
         out = self._out.get(part)
         if out is None:
@@ -130,7 +130,7 @@ class Prepared:
             "timestamp": rows["time"].astype(np.int64),
             "previous_item_id": np.where(before < 0, 0, items[before]),
         }
-        if part != EXAMPLES:
+        if part not in {EXAMPLES, WATCHED}:
             return pa.table(columns, schema=EVENTS)
         columns["label"] = np.ascontiguousarray(rows["label"])
         return pa.table(columns, schema=EVENTS.append(LABEL))
@@ -229,7 +229,7 @@ class _Emission:
         self._missing = 0
         most = intake.events * (1 + choices.negatives)
         buckets = max(4, _power_of_two(most / choices.shard_rows))
-        names = [*PARTS, EXAMPLES] if choices.negatives else PARTS
+        names = [*PARTS, EXAMPLES, WATCHED] if choices.negatives else PARTS
         # Finer than the files will be: how many rows a part has shows only at the end.
         self._out = {name: Spill(folder / name, _OUT, buckets) for name in names}
 
@@ -253,7 +253,7 @@ class _Emission:
         return Prepared(self._facts(), counts, sizes, self._out, self._choices.shard_rows)
 
     def _emit(self, bucket: int) -> tuple[Rows, int]:
-        """Send the events of a bucket; the rows that are trained on, and what _examples says."""
+        """Send the events of a bucket; the rows that are trained on, and what _sampled says."""
         rows = self._intake.read(bucket)
         self._intake.discard(bucket)
         rows["part"] = self._divide(rows)
@@ -271,9 +271,14 @@ class _Emission:
         made["key"] = self._keys(rows)
         for number, name in enumerate(PARTS):
             self._send(name, taken(made, np.flatnonzero(rows["part"] == number)))
-        if self._choices.negatives:
-            return self._examples(taken(made, trained))
-        return taken(made, trained), 0
+        train = taken(made, trained)
+        if not self._choices.negatives:
+            return train, 0
+        validation = taken(made, np.flatnonzero(rows["part"] == VALIDATION))
+        # Lists are made for users that training knows, of items that it knows.
+        known = np.isin(validation["user"], train["user"]) & (self._popular[validation["item"]] > 0)
+        self._sampled(WATCHED, validation[known], np.concatenate([train, validation]))
+        return self._sampled(EXAMPLES, train, train)
 
     def _keys(self, rows: Rows) -> NDArray[np.uint64]:
         """What the rows are written in order of."""
@@ -288,15 +293,15 @@ class _Emission:
             out = self._out[part]
             out.add(rows, bucket_of(rows["key"], out.rows.size))
 
-    def _examples(self, train: Rows) -> tuple[Rows, int]:
+    def _sampled(self, part: str, rows: Rows, seen: Rows) -> tuple[Rows, int]:
         """Send likes and sampled items; these rows, and how many could not be sampled."""
-        likes = train[train["rating"] >= LIKED_FROM]
+        likes = rows[rows["rating"] >= LIKED_FROM]
         likes["label"] = 1
         users, items = self._intake.users.values, self._intake.items.values
         candidates = np.flatnonzero(self._popular)
         found = sample(
             (users[likes["user"]], items[likes["item"]]),
-            seen=(users[train["user"]], items[train["item"]]),
+            seen=(users[seen["user"]], items[seen["item"]]),
             items=items[candidates],
             counts=self._popular[candidates],
             ratio=self._choices.negatives,
@@ -312,7 +317,7 @@ class _Emission:
         if self._choices.order == "file":
             made["key"] = np.repeat(likes["key"], self._choices.negatives)[found.kept]
         examples = np.concatenate([likes, made])
-        self._send(EXAMPLES, examples)
+        self._send(part, examples)
         return examples, found.missing
 
     def _count(self, trained: Rows, missing: int) -> None:

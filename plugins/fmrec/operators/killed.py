@@ -22,21 +22,25 @@ def goes_on_elsewhere(ti: Any) -> bool:
     Airflow cannot be asked.
     """
     from airflow.sdk.execution_time import task_runner
-    from airflow.sdk.execution_time.comms import ValidateInletsAndOutlets
 
     try:
         comms = task_runner.SUPERVISOR_COMMS
         state = _state(ti, comms.send(_question(ti)))
+        return _is_replaced(ti, comms) if state == "running" else state in _GOES_ON
     except Exception as error:  # noqa: BLE001 -- whatever it is, the job is to be stopped
         log.info("Airflow does not say why the task ends (%s).", type(error).__name__)
         return False
-    if state != "running":
-        return state in _GOES_ON
+
+
+def _is_replaced(ti: Any, comms: Any) -> bool:
+    """Whether it is another attempt that runs: each has an id, and the latest one's is known."""
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time.comms import ValidateInletsAndOutlets
+
     try:
-        # Each attempt has an id of its own, and only that of the latest is answered for.
         comms.send(ValidateInletsAndOutlets(ti_id=ti.id))
-    except Exception:  # noqa: BLE001 -- the kind that says so depends on the supervisor
-        return True
+    except AirflowRuntimeError as error:
+        return (error.error.detail or {}).get("status_code") in {404, 410}
     return False
 
 

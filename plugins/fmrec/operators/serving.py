@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import get_current_context, task, teardown
+from airflow.sdk import get_current_context, task
 
 from fmrec.operators import assets
 from fmrec.operators.clients import aws_client
@@ -70,7 +70,6 @@ def smoke(chosen: Xcom, deployed: Xcom) -> Xcom:
     return proven
 
 
-@teardown(on_failure_fail_dagrun=True)
 @task(map_index_template=_LANE)
 def settle(chosen: Xcom) -> Xcom:
     """Leave nothing but what is proven, however the tasks before ended; tear down if asked to."""

@@ -177,8 +177,9 @@ def _transform(channels: Xcom, past: list[Published], machine: str) -> tuple[flo
     took = []
     for each in past:
         told, settings = each.manifest, each.run.settings
-        if machine == (settings.transform_instance_type or settings.instance_type):
-            seconds = told["jobs"]["transform"]["seconds"]
+        seconds = told["jobs"]["transform"]["seconds"]
+        same = machine == (settings.transform_instance_type or settings.instance_type)
+        if same and seconds is not None:
             took.append(seconds * max(rows / _rows(told["recordio"]["test"]), 1))
     if took:
         return max(took), _OF_PAST.format(len(took))

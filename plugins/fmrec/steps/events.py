@@ -16,7 +16,7 @@ import pyarrow as pa
 from fmrec.errors import DataError
 from fmrec.events.encoders import PRESETS
 from fmrec.events.policy import REASONS, admit
-from fmrec.events.prepare import EXAMPLES, Choices, Prepared, prepare
+from fmrec.events.prepare import EXAMPLES, WATCHED, Choices, Prepared, prepare
 from fmrec.events.space import FeatureSpace
 from fmrec.events.window import as_seconds
 from fmrec.layout import Run
@@ -50,7 +50,7 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
             preset=chosen.features,
         )
         writer = _Writer(this, store)
-        for name in ("train", EXAMPLES, "validation"):
+        for name in ("train", EXAMPLES, WATCHED, "validation"):
             writer.write(name, prepared, space)
         tested = writer.write_tested(prepared, space)
     store.put(layout.id_map, space.to_bytes())
@@ -58,6 +58,8 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
     store.put_table(layout.columns, columns)
     store.put(layout.facts, prepared.facts.to_bytes())
     parts = writer.parts
+    # No part of the events: the job is given it in place of the validation events.
+    watched = parts.pop(WATCHED, None)
     log.info("Rows: %s", ", ".join(f"{name} {each['rows']:,}" for name, each in parts.items()))
     counts = prepared.counts | {"test": prepared.rows["test"]} | tested
     counts["validation_unknown"] = writer.unknown
@@ -65,6 +67,7 @@ def events(run: Xcom, tables: Xcom, s3: S3Client) -> Xcom:
         counts["negatives"] = parts[EXAMPLES]["rows"] - writer.likes
     return {
         "parts": parts,
+        "watched": watched,
         "data": _data(indexes, tables["erasure"], prepared.counts["ratings_seen"], parts),
         "counts": counts,
         "id_map": {"key": layout.id_map, "sha256": space.sha256},
@@ -123,7 +126,7 @@ class _Writer:
                 known = space.knows_user(rows) & space.knows_item(rows)
                 self.unknown += int((~known).sum())
             self._add(name, table)
-        if name != EXAMPLES:
+        if name not in {EXAMPLES, WATCHED}:
             self._part(name)
 
     def write_tested(self, prepared: Prepared, space: FeatureSpace) -> dict[str, int]:

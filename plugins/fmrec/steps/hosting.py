@@ -92,9 +92,16 @@ class Hosting:
 
     def find(self, name: str) -> Endpoint | None:
         """An endpoint, with its tags if it may be ours; None where there is none."""
-        found = _unless_absent(self._client.describe_endpoint, EndpointName=name)
+        describe = self._client.describe_endpoint
+        found = _unless_absent(describe, EndpointName=name)
         if found is None:
             return None
+        try:
+            tags = self.tags(found["EndpointArn"]) if name.startswith(OURS) else {}
+        except ClientError:
+            if _unless_absent(describe, EndpointName=name) is None:
+                return None  # it was just being deleted
+            raise
         pending = found.get("PendingDeploymentSummary", {})
         return Endpoint(
             name,
@@ -104,7 +111,7 @@ class Hosting:
             pending.get("EndpointConfigName"),
             found.get("FailureReason", ""),
             found["CreationTime"],
-            self.tags(found["EndpointArn"]) if name.startswith(OURS) else {},
+            tags,
         )
 
     def settled(self, name: str) -> Endpoint | None:
@@ -167,10 +174,11 @@ class Hosting:
         if found is None:
             return None
         variants = [*found["ProductionVariants"], *found.get("ShadowProductionVariants", [])]
+        first = variants[0] if variants else {}
         return Config(
             tuple(each["ModelName"] for each in variants if "ModelName" in each),
-            variants[0].get("InstanceType"),
-            variants[0].get("InitialInstanceCount", 1),
+            first.get("InstanceType"),
+            first.get("InitialInstanceCount", 1),
         )
 
     def models(self, beginning: str) -> Iterator[Listed]:

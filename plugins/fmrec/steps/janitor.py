@@ -84,8 +84,7 @@ def clean(
         shown = "".join(f"\n- {each}" for each in problems[:_SHOWN])
         more = f"\n- and {len(problems) - _SHOWN} more (see above)" if problems[_SHOWN:] else ""
         raise FmrecError(
-            f"{len(problems)} things were left; all else is done, and the next run tries them "
-            f"again:{shown}{more}"
+            f"All is done but {len(problems)}, which the next run tries again:{shown}{more}"
         )
     return {
         "dry_run": told.dry_run,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from fmrec import recordio as codec
+from fmrec.errors import DataError
 from fmrec.events.objectives import graded, labels
 from fmrec.events.prepare import EXAMPLES
 from fmrec.fm.features import COLUMNS, Features, dump
@@ -44,7 +45,7 @@ def recordio(run: Xcom, tables: Xcom, parts: Xcom, s3: S3Client) -> Xcom:
     writer = _Writer(this, store)
     files: dict[str, list[dict[str, Any]]] = {}
     for name in ("train", "validation", "test"):
-        part = parts["parts"][EXAMPLES if name == "train" and EXAMPLES in parts["parts"] else name]
+        part = _rows_of(name, parts, this)
         if part["rows"]:
             files[name] = writer.write(name, part, design.encode if name == "test" else encode)
     # The channel `test` is what the job reports on while it trains: the validation events where
@@ -76,6 +77,20 @@ def recordio(run: Xcom, tables: Xcom, parts: Xcom, s3: S3Client) -> Xcom:
         "score": this.layout.uri(this.layout.channel("test")),
         "files": files,
     }
+
+
+def _rows_of(name: str, parts: Xcom, run: Run) -> Xcom:
+    """The rows of a channel: of a ranking with sampled films, these where they were sampled."""
+    sampled = {"train": parts["parts"].get(EXAMPLES), "validation": parts["watched"]}.get(name)
+    searches = run.settings.samples_negatives and run.settings.mode == "tune"
+    if name == "validation" and searches and sampled is None:
+        raise DataError(
+            "no user of the training part likes one of its films in the validation part, so there "
+            "is nothing to choose hyperparameters by: set as_of to a later moment, or "
+            "validation_fraction to more"
+        )
+    found: Xcom = parts["parts"][name] if sampled is None else sampled
+    return found
 
 
 def _write_features(features: Features, run: Run, store: Store) -> list[dict[str, Any]]:
