@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,17 @@ def requests() -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("operation", ["CreateTrainingJob", "CreateModel", "CreateTransformJob"])
-def test_requests_fit_the_service_model(operation: str) -> None:
+def fits(operation: str, request: dict[str, Any]) -> bool:
     model = botocore.session.get_session().get_service_model("sagemaker")
     shape = model.operation_model(operation).input_shape
-    report = ParamValidator().validate(requests()[operation], shape)
+    report = ParamValidator().validate(request, shape)
     assert not report.has_errors(), report.generate_report()
+    return True
+
+
+@pytest.mark.parametrize("operation", ["CreateTrainingJob", "CreateModel", "CreateTransformJob"])
+def test_requests_fit_the_service_model(operation: str) -> None:
+    assert fits(operation, requests()[operation])
 
 
 def test_training_asks_for_what_the_run_was_told() -> None:
@@ -66,6 +72,62 @@ def test_training_asks_for_what_the_run_was_told() -> None:
         for each in request["InputDataConfig"]
     }
     assert uris == CHANNELS["training"]
+
+
+def test_a_transform_has_the_instance_type_of_the_training_unless_told() -> None:
+    model = {"name": "m"}
+    told = run(instance_type="ml.c5.xlarge")
+    both = run(instance_type="ml.c5.xlarge", transform_instance_type="ml.m5.large")
+    types = [
+        jobs.transform_request(each, CHANNELS, model, 1)["TransformResources"]["InstanceType"]
+        for each in (told, both)
+    ]
+    assert types == ["ml.c5.xlarge", "ml.m5.large"]
+
+
+def test_spot_capacity_with_our_own_image_goes_on_from_checkpoints() -> None:
+    this = run(spot=True, image="fmrec", max_runtime_minutes=120)
+    deployment = replace(DEPLOYMENT, image_uri="1.dkr.ecr.us-east-1.amazonaws.com/fmrec-fm:1")
+    request = jobs.training_request(this, deployment, CHANNELS, 2)
+    assert fits("CreateTrainingJob", request)
+    assert request["EnableManagedSpotTraining"]
+    limits = request["StoppingCondition"]
+    assert limits["MaxWaitTimeInSeconds"] > limits["MaxRuntimeInSeconds"] == 7200
+    # The same for every job of the run: one goes on where another was taken from.
+    assert request["CheckpointConfig"]["S3Uri"] == f"s3://b/{this.layout.checkpoints}"
+    assert this.layout.run in this.layout.checkpoints
+
+
+def test_spot_capacity_with_the_built_in_algorithm_has_the_hour_that_aws_allows() -> None:
+    request = jobs.training_request(run(spot=True), DEPLOYMENT, CHANNELS, 1)
+    assert fits("CreateTrainingJob", request)
+    assert request["EnableManagedSpotTraining"]
+    assert "CheckpointConfig" not in request
+    limits = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}
+    assert request["StoppingCondition"] == limits
+    with pytest.raises(ConfigurationError, match="max_runtime_minutes: 61 is too long"):
+        run(spot=True, max_runtime_minutes=61)
+
+
+def test_without_spot_nothing_is_said_of_it() -> None:
+    request = jobs.training_request(run(), DEPLOYMENT, CHANNELS, 1)
+    assert not {"EnableManagedSpotTraining", "CheckpointConfig"} & set(request)
+
+
+def test_what_a_job_does_is_told_by_its_request_and_by_its_description_alike() -> None:
+    request = jobs.training_request(run(), DEPLOYMENT, CHANNELS, 1)
+    described = {
+        **request,
+        "TrainingJobName": "another",
+        "TrainingJobStatus": "Completed",
+        "AlgorithmSpecification": {**request["AlgorithmSpecification"], "MetricDefinitions": []},
+        "InputDataConfig": [
+            {**each, "CompressionType": "None"} for each in request["InputDataConfig"][::-1]
+        ],
+    }
+    assert jobs.training_work(described) == jobs.training_work(request)
+    other = jobs.training_request(run(epochs=99), DEPLOYMENT, CHANNELS, 1)
+    assert jobs.training_work(other) != jobs.training_work(request)
 
 
 def test_built_in_images() -> None:

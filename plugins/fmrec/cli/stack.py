@@ -185,9 +185,14 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def found() -> Stack | None:
+    """What `up` started, or None when nothing is up."""
+    return Stack.load(_folder(environment.checkout()) / FILE)
+
+
 def local_aws_address() -> str | None:
     """Where the local AWS that `up` started answers, or None when it does not run."""
-    stack = Stack.load(_folder(environment.checkout()) / FILE)
+    stack = found()
     if stack is None or not any(
         each.name == "local-aws" and each.alive() for each in stack.started
     ):

@@ -24,14 +24,22 @@ def open_store() -> tuple[Store, Deployment]:
     deployment = Deployment.of(environ)
     if environ.get("AWS_ENDPOINT_URL"):
         environment.make_bucket(environ)
-    session = boto3.Session(
+    return Store(_client("s3", environ), deployment.bucket), deployment
+
+
+def client(service: str) -> Any:
+    """A client of another service of the same AWS."""
+    return _client(service, _environ())
+
+
+def _client(service: str, environ: Mapping[str, str]) -> Any:
+    session: Any = boto3.Session(
         aws_access_key_id=environ.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY"),
         aws_session_token=environ.get("AWS_SESSION_TOKEN"),
-        region_name=deployment.region,
+        region_name=Deployment.of(environ).region,
     )
-    client = session.client("s3", endpoint_url=environ.get("AWS_ENDPOINT_URL"))
-    return Store(client, deployment.bucket), deployment
+    return session.client(service, endpoint_url=environ.get("AWS_ENDPOINT_URL"))
 
 
 def _environ() -> dict[str, str]:

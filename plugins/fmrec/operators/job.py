@@ -131,6 +131,8 @@ class JobOperator(SageMakerBaseOperator):
                 result = self._attend(context, description, created=created)
                 if result is not None:
                     return result
+            elif description[self.status_key] not in LIVE:
+                self._record(description)
             number += 1
 
     def execute_complete(

@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import TriggerRule, get_current_context, task
 
 from fmrec.operators import assets
 from fmrec.operators.clients import aws_client
@@ -52,12 +52,12 @@ def deploy(chosen: Xcom) -> Xcom:
     )
 
 
-@task(map_index_template=_LANE, outlets=[assets.ENDPOINT])
+@task(map_index_template=_LANE)
 def smoke(chosen: Xcom, deployed: Xcom) -> Xcom:
     """Ask the endpoint for scores that are known; without them what was before serves again."""
     from fmrec.steps import serve as step
 
-    proven = step.prove(
+    return step.prove(
         chosen,
         deployed,
         aws_client("sagemaker"),
@@ -66,11 +66,10 @@ def smoke(chosen: Xcom, deployed: Xcom) -> Xcom:
         Deployment.of(os.environ),
         datetime.now(UTC),
     )
-    assets.note(assets.ENDPOINT, proven)
-    return proven
 
 
-@task(map_index_template=_LANE)
+# Not an Airflow teardown: of a teardown's failure and of its upstream's, only one fails the run.
+@task(map_index_template=_LANE, trigger_rule=TriggerRule.ALL_DONE)
 def settle(chosen: Xcom) -> Xcom:
     """Leave nothing but what is proven, however the tasks before ended; tear down if asked to."""
     from fmrec.steps import serve as step
@@ -82,3 +81,9 @@ def settle(chosen: Xcom) -> Xcom:
         Deployment.of(os.environ),
         datetime.now(UTC),
     )
+
+
+@task(map_index_template=_LANE, outlets=[assets.ENDPOINT])
+def announce(chosen: Xcom, proven: Xcom) -> None:
+    """Tell whoever waits for the endpoint what it serves, and until when."""
+    assets.note(assets.ENDPOINT, proven)

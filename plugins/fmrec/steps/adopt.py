@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from fmrec import tuning as requests
 from fmrec.layout import Run
 from fmrec.release import tunings
 from fmrec.release.tunings import Tuning
@@ -31,7 +30,9 @@ def adopt(run: Xcom, parts: Xcom, control: Xcom, tuning: Xcom, s3: S3Client, now
     this = Run.from_xcom(run)
     found = tuning["tuning"]
     best = found["objective"]["value"]
-    today = control["metrics"].get(requests.objective(this.settings))
+    today = control["metrics"].get(found["objective"]["name"])
+    if today is not None and not math.isfinite(today):
+        today = None
     adopted, why = _judged(best, today, found["objective"]["name"])
     entry = tunings.record(
         Store(s3, this.layout.bucket),
@@ -69,7 +70,7 @@ def adopt(run: Xcom, parts: Xcom, control: Xcom, tuning: Xcom, s3: S3Client, now
 
 def _judged(best: float, today: float | None, name: str) -> tuple[bool, str]:
     """Whether it is adopted, and why."""
-    if today is None or not math.isfinite(today):
+    if today is None:
         return False, (
             f"not adopted: it is not known what today's defaults reach, for their training job "
             f"tells no {name}"

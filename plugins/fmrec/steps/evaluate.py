@@ -134,7 +134,8 @@ def _jobs(training: Xcom, transform: Xcom) -> list[Xcom]:
 
 def _hyperparameters(run: Run, training: Xcom) -> dict[str, str]:
     """What the model was trained with: a tuning has found some of it."""
-    return run.hyperparameters() | training.get("hyperparameters", {})
+    found: dict[str, str] = training.get("hyperparameters", {})
+    return run.hyperparameters() | found
 
 
 def _run_facts(run: Run, tables: Xcom, channels: Xcom, training: Xcom) -> Xcom:
