@@ -85,12 +85,9 @@ class Hosted:
 
     def _page(self, name: str, request: Any) -> Any:
         if name == "list_tags":
-            return {
-                "Tags": [
-                    {"Key": key, "Value": value}
-                    for key, value in self.tags[request["ResourceArn"]].items()
-                ]
-            }
+            arn = request["ResourceArn"]
+            self._found("a resource with ARN", self.tags, arn)
+            return {"Tags": [{"Key": key, "Value": value} for key, value in self.tags[arn].items()]}
         if name == "list_transform_jobs":
             jobs = [{"TransformJobName": job} for job in self.transforms]
             return {"TransformJobSummaries": jobs}
@@ -219,7 +216,7 @@ class Hosted:
         del found["left"]
         found.pop("reason", None)
         if found["status"] == "Deleting":
-            del self.endpoints[name]
+            del self.tags[self.endpoints.pop(name)["arn"]]
             return
         artifact = self.artifact_of(found["to"])
         if artifact in self.fails:

@@ -14,11 +14,16 @@ from fmrec.settings.ranges import Range, ranges_of
 _NOT_SHARED = ("TrainingJobName", "HyperParameters", "Tags")
 
 
-def objective(settings: RunSettings) -> str:
-    """The metric of the watched events that a search minimises, by its name in SageMaker."""
-    if settings.objective == "rating":
-        return "test:rmse"
-    return "test:binary_classification_cross_entropy"
+def objective(settings: RunSettings) -> dict[str, str]:
+    """The metric of the watched events that a search goes by, as SageMaker takes it.
+
+    Solver catalogue is not judged by the loss that it minimises, which no test rows could tell.
+    """
+    if settings.fitted_by == "catalogue":
+        return {"Type": "Maximize", "MetricName": "test:ndcg@10"}
+    losses = {"rating": "test:rmse"}
+    name = losses.get(settings.objective, "test:binary_classification_cross_entropy")
+    return {"Type": "Minimize", "MetricName": name}
 
 
 def tuning_request(
@@ -56,10 +61,7 @@ def tuning_request(
         "HyperParameterTuningJobName": run.layout.tuning_job(number),
         "HyperParameterTuningJobConfig": {
             "Strategy": settings.tuning_strategy,
-            "HyperParameterTuningJobObjective": {
-                "Type": "Minimize",
-                "MetricName": objective(settings),
-            },
+            "HyperParameterTuningJobObjective": objective(settings),
             "ResourceLimits": {
                 "MaxNumberOfTrainingJobs": settings.tuning_jobs,
                 "MaxParallelTrainingJobs": min(settings.tuning_parallel, settings.tuning_jobs),

@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fmrec import jobs, ledger
 from fmrec.errors import AlgorithmError, EvaluationError, RefusedError
+from fmrec.evaluation import page
 from fmrec.layout import Layout, Run
 from fmrec.release import champions
 from fmrec.steps import janitor, serve, smoke
@@ -210,8 +211,11 @@ class Client(threading.Thread):
 
 
 @pytest.fixture(scope="module")
-def service(url: str, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    return Service(url, tmp_path_factory.mktemp("cache"))
+def service(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Most of the time of a report goes into its drawings, which other tests look at.
+        patch.setattr(page, "render", lambda report: "")
+        yield Service(url, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

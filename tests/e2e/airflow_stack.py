@@ -59,6 +59,16 @@ class Airflow:
             time.sleep(1)
         raise AssertionError(f"{run} did not end: {self.tasks(run)}")
 
+    def wait_for(self, run: str, task: str, states: set[str], seconds: float = 200) -> str:
+        """The state of a task, once it is one of these."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            state = self.tasks(run)[task]["state"]
+            if state in states:
+                return str(state)
+            time.sleep(1)
+        raise AssertionError(f"{run} did not come to {states}: {self.tasks(run)}")
+
     def result(self, run: str, task: str) -> Any:
         path = f"/{run}/taskInstances/{task}/xcomEntries/return_value?deserialize=true"
         return self.runs(path)["value"]

@@ -117,11 +117,12 @@ def test_a_past_that_does_not_say_how_long_it_took_says_nothing(world: World) ->
 
 
 def test_a_search_is_as_dear_as_its_dearest_job(world: World) -> None:
-    world.prepare(epochs=None, mode="tune", tuning_ranges="epochs=4..40, factors_lr=0.001..0.01")
-    published(world, "before")
-    jobs = by_kind(told(world, releases=False))
+    world.prepare(epochs=None, mode="tune", tuning_ranges="epochs=4..90, factors_lr=0.001..0.01")
+    jobs = {"training": {"artifact": "a", "billable_seconds": 10}, "transform": {"seconds": 10}}
+    published(world, "before", jobs=jobs)
+    found = by_kind(told(world, releases=False))
     own = int(Run.from_xcom(world.xcom["run"]).hyperparameters()["epochs"])
-    assert jobs["tuning"]["seconds"] / jobs["training"]["seconds"] == pytest.approx(40 / own)
+    assert found["tuning"]["seconds"] / found["training"]["seconds"] == pytest.approx(90 / own)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from fmrec import ledger
 from fmrec.errors import (
@@ -283,8 +284,7 @@ def test_an_endpoint_that_has_failed_is_made_anew(world: Serving) -> None:
         ("CreateModel", "ValidationException", "Could not find model data at s3://x.", RefusedError, "Could not find model data"),  # noqa: E501
         ("CreateEndpointConfig", "ValidationException", "1 validation error detected: Value 'ml.foo.large' at 'productionVariants.1.member.instanceType' failed to satisfy constraint: Member must satisfy enum value set: [ml.t2.medium]", RefusedError, r"parameter endpoint_instance_type: .*'ml.foo.large'"),  # noqa: E501
         ("CreateEndpoint", "ResourceLimitExceeded", "The limit is 0 Instances.", BusyError, "The limit is 0 Instances. Tear an endpoint down"),  # noqa: E501
-        ("AddTags", "AccessDeniedException", "no", Exception, "no"),
-        ("ListTags", "AccessDeniedException", "no", Exception, "no"),
+        ("CreateEndpoint", "ValidationException", 'Cannot update in-progress endpoint "arn".', BusyError, "AWS is at work on it"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_what_aws_refuses_is_said(
@@ -537,6 +537,25 @@ def test_while_aws_is_at_work_it_is_asked_every_poll_seconds(
     assert any(
         "USD 0.115 an hour, and stays until 2026-03-09T12:00:00" in m for m in caplog.messages
     )
+
+
+def test_an_endpoint_that_is_gone_between_two_requests_is_gone(world: Serving) -> None:
+    world.crown("first")
+    world.serve()
+    [chosen] = world.choose(action="teardown")
+
+    def vanish(operation: str) -> None:
+        if operation == "ListTags":
+            world.sagemaker.tags.clear()
+            world.sagemaker.endpoints.clear()
+            world.sagemaker.hook = lambda operation: None
+
+    world.sagemaker.hook = vanish
+    assert world.settle(chosen)["status"] == "absent"
+    world.serve()
+    world.sagemaker.refuse["ListTags"] = refusal("ListTags", "AccessDeniedException", "no")
+    with pytest.raises(ClientError, match="no"):
+        world.serve()
 
 
 def test_without_an_end_it_stays(world: Serving) -> None:

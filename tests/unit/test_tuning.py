@@ -36,13 +36,15 @@ def request(*parents: str, tuned: Any = None, **params: Any) -> dict[str, Any]:
 
 
 OWN = {"image": "fmrec"}
+LISTS = OWN | {"objective": "ranking", "features": "history"}
+CROSS_ENTROPY = "test:binary_classification_cross_entropy"
 
 
 @pytest.mark.parametrize(
     "params",
     [{}, {"objective": "like"}, {"objective": "ranking"}, {"spot": True}, OWN,
      OWN | {"spot": True}, OWN | {"solver": "adam", "tuning_strategy": "Random"},
-     OWN | {"objective": "ranking", "features": "history"}],
+     LISTS],
 )  # fmt: skip
 def test_requests_fit_the_service_model(params: dict[str, Any]) -> None:
     model = botocore.session.get_session().get_service_model("sagemaker")
@@ -119,18 +121,21 @@ def test_earlier_tunings_are_learnt_from() -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "metric"),
+    ("params", "kind", "metric"),
     [
-        ({}, "test:rmse"),
-        (OWN, "test:rmse"),
-        ({"objective": "like"}, "test:binary_classification_cross_entropy"),
-        (OWN | {"objective": "like"}, "test:binary_classification_cross_entropy"),
-        ({"objective": "ranking"}, "test:binary_classification_cross_entropy"),
+        ({}, "Minimize", "test:rmse"),
+        (OWN, "Minimize", "test:rmse"),
+        ({"objective": "like"}, "Minimize", CROSS_ENTROPY),
+        (OWN | {"objective": "like"}, "Minimize", CROSS_ENTROPY),
+        ({"objective": "ranking"}, "Minimize", CROSS_ENTROPY),
+        (LISTS, "Maximize", "test:ndcg@10"),
     ],
 )
-def test_what_is_minimised_is_read_from_the_log(params: dict[str, Any], metric: str) -> None:
+def test_what_it_goes_by_is_read_from_the_log(
+    params: dict[str, Any], kind: str, metric: str
+) -> None:
     made = request(**params)
-    objective = {"Type": "Minimize", "MetricName": metric}
+    objective = {"Type": kind, "MetricName": metric}
     assert made["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"] == objective
     told = made["TrainingJobDefinition"]["AlgorithmSpecification"].get("MetricDefinitions")
     # SageMaker's own image brings its metrics, and refuses others.

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from fmrec.cli import stack
+from fmrec.cli.started import USER, Stack
 from fmrec.errors import FmrecError
 
 _SECONDS = 60
@@ -55,23 +55,20 @@ class AirflowApi:
 
 
 @contextmanager
-def opened() -> Iterator[AirflowApi]:
-    """The API of what `up` started. Raises FmrecError when nothing is up."""
-    found = stack.found()
-    if found is None:
-        raise FmrecError("Airflow is not up: start it with `make up`")
+def opened(stack: Stack) -> Iterator[AirflowApi]:
+    """The API of what `up` started. Raises FmrecError when it does not answer."""
     # A proxy is for other machines.
-    with httpx.Client(base_url=found.ui, timeout=_SECONDS, trust_env=False) as client:
+    with httpx.Client(base_url=stack.ui, timeout=_SECONDS, trust_env=False) as client:
         try:
-            body = {"username": stack.USER, "password": found.password}
+            body = {"username": USER, "password": stack.password}
             answer = client.post("/auth/token", json=body)
             answer.raise_for_status()
         except httpx.HTTPError as error:
             raise FmrecError(
-                f"Airflow does not answer at {found.ui} ({error}): `make up` starts what has ended"
+                f"Airflow does not answer at {stack.ui} ({error}): `make up` starts what has ended"
             ) from None
         client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        yield AirflowApi(client, found.ui)
+        yield AirflowApi(client, stack.ui)
 
 
 def _reason(answer: httpx.Response) -> str:

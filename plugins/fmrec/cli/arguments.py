@@ -76,7 +76,7 @@ def _add_stack(found: Any, commands: Commands) -> None:
     for name, text in (
         ("up", "start Airflow and the local AWS for the browser"),
         ("down", "stop what `up` started"),
-        ("status", "how things stand: what `up` started, and the runs"),
+        ("status", "what runs, what is in production, what it has cost"),
     ):
         each = found.add_parser(name, help=text, description=commands[name].__doc__)
         each.set_defaults(command=commands[name])
@@ -87,7 +87,8 @@ def _add_backfill(found: Any, commands: Commands) -> None:
         "backfill",
         help="rebuild the models of past days, and watch them being built",
         description="Run the DAG fmrec_retrain for each day from --from to --to, in the Airflow "
-        "that `up` started, and show how far it is.",
+        "that `up` started; show how far it is, and in the end the figures of each day. Called "
+        "again for the same days, it goes on watching.",
     )
     backfill.add_argument(
         "--from", dest="first", type=_day, required=True, metavar="DAY", help="the first day"

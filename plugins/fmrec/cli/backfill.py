@@ -60,7 +60,7 @@ def run(
             f"--from {first} --to {last}: the first day must not be after the last, and the last "
             f"must be over (today is {today}, UTC)"
         )
-    with airflow_api.opened() as api:
+    with airflow_api.opened(stack.needed()) as api:
         _unpause(api, console)
         _start(api, params, first, last, max_active_runs or _AT_ONCE, console)
         try:

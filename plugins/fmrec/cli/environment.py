@@ -93,6 +93,8 @@ def local_aws(endpoint: str) -> dict[str, str]:
         "FMREC_ROLE_ARN": _ROLE,
         "FMREC_IMAGE_URI": _IMAGE,
         "FMREC_POLL_SECONDS": "1",
+        # Nothing here is short of capacity, so nothing is gained by waiting.
+        "FMREC_RETRY_SECONDS": os.environ.get("FMREC_RETRY_SECONDS") or "5",
     }
 
 
@@ -153,6 +155,14 @@ def airflow(root: Path, home: Path) -> dict[str, str]:
         # Fast triggers race with the LocalExecutor (apache/airflow#72716).
         "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "False",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        # A changed DAG file is read at once. Others are read anew because what they import may have
+        # changed, at a second of work each.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
+        # A killed worker is noticed after half a minute instead of five minutes (tasks tell every 5
+        # seconds that they live), and so are the tasks of a killed scheduler.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "25",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         "AIRFLOW__LOGGING__REMOTE_LOGGING": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "FMREC_CACHE_DIR": os.environ.get("FMREC_CACHE_DIR") or str(state_folder(root) / "cache"),

@@ -74,7 +74,7 @@ def _down(_: argparse.Namespace) -> int:
 
 
 def _status(_: argparse.Namespace) -> int:
-    """Show how what `up` started is doing, and the runs of its DAGs."""
+    """Show what runs, what is in production and what it has cost."""
     from fmrec.cli import status
 
     status.show()

@@ -117,11 +117,19 @@ def started_at(pid: int) -> float:
 
 def alive(session: int, began: float) -> bool:
     """Whether the session that a process of that id and time leads still has a living member."""
+    if began < psutil.boot_time() - 2:  # its number has been given away since
+        return False
     living = members(session)
     # Start times derive from the clock at boot, which may be adjusted by fractions. A session
     # whose leader has ended keeps its number from being given away.
     leaders = [process for process in living if process.pid == session]
     return bool(living) and all(abs(each.create_time() - began) < 2 for each in leaders)
+
+
+def leads(pid: int, began: float) -> bool:
+    """Whether the very process of that id and time runs, whatever else is left of its session."""
+    leader = [each for each in members(pid) if each.pid == pid]
+    return any(abs(each.create_time() - began) < 2 for each in leader)
 
 
 def members(session: int) -> list[psutil.Process]:
@@ -142,24 +150,40 @@ def ask(pid: int) -> None:
         psutil.Process(pid).terminate()
 
 
+def kill(session: int, *, grace: float = 15.0) -> None:
+    """End every process of a session at once, without asking; returns when none is left.
+
+    Raises FmrecError naming the processes that are still there.
+    """
+    _send(session, signal.SIGKILL)
+    if not _gone(session, grace):
+        left = ", ".join(str(process.pid) for process in members(session))
+        raise FmrecError(f"processes {left} did not end; end them by hand")
+
+
 def end(session: int, *, grace: float = 15.0) -> None:
     """End every process of a session: the leader is asked, then all are, then all are killed.
 
     Raises FmrecError naming the processes that are still there.
     """
-    for number, everyone in (
-        (signal.SIGTERM, False),
-        (signal.SIGTERM, True),
-        (signal.SIGKILL, True),
-    ):
-        for process in members(session):
-            if everyone or process.pid == session:
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
-        until = time.monotonic() + grace
-        while members(session) and time.monotonic() < until:
-            time.sleep(0.1)
-        if not members(session):
+    for number, leader in ((signal.SIGTERM, True), (signal.SIGTERM, False)):
+        _send(session, number, leader=leader)
+        if _gone(session, grace):
             return
-    left = ", ".join(str(process.pid) for process in members(session))
-    raise FmrecError(f"processes {left} did not end; end them by hand")
+    kill(session, grace=grace)
+
+
+def _send(session: int, number: signal.Signals, *, leader: bool = False) -> None:
+    """Signal the processes of a session, or its leader alone."""
+    for process in members(session):
+        if not leader or process.pid == session:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
+def _gone(session: int, grace: float) -> bool:
+    """Whether all of a session ends within `grace` seconds."""
+    until = time.monotonic() + grace
+    while members(session) and time.monotonic() < until:
+        time.sleep(0.1)
+    return not members(session)

@@ -1,8 +1,9 @@
 """`up` and `down`: Airflow and the local AWS in the background, for the browser.
 
-The four Airflow components are started one by one rather than through `airflow standalone`: a
-standalone that is not interrupted in just the right way leaves its children running, and it
-serves logs on all interfaces. docs/decisions/0002-components-not-standalone.md has the details.
+`up` starts what does not run: everything, or what has died since. The four Airflow components are
+started one by one rather than through `airflow standalone`: a standalone that is not interrupted in
+just the right way leaves its children running, and it serves logs on all interfaces.
+docs/decisions/0002-components-not-standalone.md has the details.
 """
 
 from __future__ import annotations
@@ -16,67 +17,33 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from fmrec.cli import environment, processes, sources
+from fmrec.cli import airflow_api, environment, processes, sources
+from fmrec.cli.started import USER, Stack, Started
 from fmrec.errors import FmrecError
 
 HOST = "127.0.0.1"
 FILE = "stack.json"
-USER = "admin"
-START_SECONDS = 180
-_COMPONENTS = {
-    "api-server": ["api-server", "--host", HOST],
-    "scheduler": ["scheduler", "--skip-serve-logs"],
-    "dag-processor": ["dag-processor"],
-    "triggerer": ["triggerer", "--skip-serve-logs"],
+START_SECONDS = 300
+_AWS = "local-aws"
+# What each is started with. Tasks are forked from the scheduler, readers of DAG files from the DAG
+# processor.
+_AIRFLOW = {
+    "api-server": ["airflow", "api-server", "--host", HOST],
+    "scheduler": [
+        *("fmrec.cli.warm", "fmrec.operators", "fmrec.steps", "--"),
+        *("airflow", "scheduler", "--skip-serve-logs"),
+    ],
+    "dag-processor": ["fmrec.cli.warm", "fmrec.operators", "--", "airflow", "dag-processor"],
+    "triggerer": ["airflow", "triggerer", "--skip-serve-logs"],
 }
-
-
-@dataclass(frozen=True)
-class Started:
-    """A process that `up` started: enough to know it again."""
-
-    name: str
-    pid: int
-    created: float
-
-    def alive(self) -> bool:
-        """Whether this very process, or another one of its session, still runs."""
-        return processes.alive(self.pid, self.created)
-
-
-@dataclass(frozen=True)
-class Stack:
-    """What `up` started, as up/stack.json in the state folder has it."""
-
-    ui: str
-    aws: str
-    password: str
-    # The components check each other's tokens with it.
-    key: str
-    source: str
-    started: list[Started]
-
-    @classmethod
-    def load(cls, file: Path) -> Stack | None:
-        """The stack that was started, or None."""
-        if not file.is_file():
-            return None
-        content = json.loads(file.read_text())
-        return cls(**content | {"started": [Started(**each) for each in content["started"]]})
-
-    def save(self, file: Path) -> None:
-        """Write it whole: `down` must find every process that was started."""
-        partial = file.with_suffix(".part")
-        partial.touch(mode=0o600)
-        partial.write_text(json.dumps(asdict(self), indent=2))
-        partial.replace(file)
+POOL, POOL_SLOTS = "fmrec_jobs", 2
 
 
 def up() -> None:
@@ -89,22 +56,26 @@ def up() -> None:
     console = Console()
     with _alone(folder):
         there = Stack.load(folder / FILE)
-        if there is None or not any(each.alive() for each in there.started):
-            there = _start(root, folder, console)
-        dead = [each.name for each in there.started if not each.alive()]
-    if dead:
-        raise FmrecError(f"{', '.join(dead)} died; run `make down`, then `make up` again")
-    _tell(there, console)
+        dead = [] if there is None else there.dead()
+        _clear(dead)
+        environment.isolate()
+        if there is None or len(dead) == len(there.started):
+            there = _new(root, folder, console)
+        else:
+            for each in dead:
+                console.print(f"{each.name} had ended: starting it again", highlight=False)
+        _start(root, folder, there, console)
+        _make_pool(there)
+    _tell(root, there, console)
 
 
-def _start(root: Path, folder: Path, console: Console) -> Stack:
-    """Start every process; each is in the file before the next one is begun."""
-    environment.isolate()
+def _new(root: Path, folder: Path, console: Console) -> Stack:
+    """Addresses, keys and ratings of a stack of which nothing has been started yet."""
     base = os.environ | environment.airflow(root, folder / "airflow")
     source = base.get("FMREC_SOURCE") or sources.best(base | environment.local_aws(""), console)
     # Looked for last: a port that is free now may soon not be.
     ui_port, aws_port = _free_port("FMREC_UI_PORT", 8080), _free_port("FMREC_AWS_PORT", 5566)
-    stack = Stack(
+    return Stack(
         ui=f"http://{HOST}:{ui_port}",
         aws=f"http://{HOST}:{aws_port}",
         password=_password(folder),
@@ -112,32 +83,59 @@ def _start(root: Path, folder: Path, console: Console) -> Stack:
         source=source,
         started=[],
     )
+
+
+def _start(root: Path, folder: Path, stack: Stack, console: Console) -> None:
+    """Start every process of a stack that does not run, and wait for it.
+
+    Airflow's runs are in its database: a new scheduler goes on with those of the old one.
+    """
     environ = _environ(root, folder, stack)
     logs = folder / "logs"
-
-    def begin(name: str, command: list[str]) -> None:
-        (logs / f"{name}.log").unlink(missing_ok=True)
-        process = processes.start(command, environ, logs / f"{name}.log")
-        stack.started.append(Started(name, process.pid, processes.started_at(process.pid)))
-        stack.save(folder / FILE)
-
-    with console.status("starting the local AWS"):
-        port = str(aws_port)
-        begin("local-aws", ["fmrec.local_aws", "--port", port, "--state", str(folder / "aws")])
-        # Its own word, for whatever answers on the port may be a stranger.
-        said = logs / "local-aws.log"
-        _wait("local-aws", lambda: f"ready on {stack.aws}," in said.read_text(), stack, logs)
+    runs = {each.name for each in stack.started if each.runs()}
+    if _AWS not in runs:
+        with console.status("starting the local AWS"):
+            _begin(_AWS, stack, environ, folder)
+    if not {each.name for each in stack.started} >= set(_AIRFLOW):
         environment.make_bucket(environ)
-    with console.status("making Airflow's database"):
-        log = logs / "migrate.log"
-        with processes.tied(["airflow", "db", "migrate"], environ, log) as migration:
-            if migration.wait() != 0:
-                raise FmrecError(f"Airflow could not make its database; see {log}")
+        with console.status("making Airflow's database"):
+            log = logs / "migrate.log"
+            with processes.tied(["airflow", "db", "migrate"], environ, log) as migration:
+                if migration.wait() != 0:
+                    raise FmrecError(f"Airflow could not make its database; see {log}")
+    since = {}
     with console.status("starting Airflow (about half a minute)"):
-        for name, arguments in _COMPONENTS.items():
-            begin(name, ["airflow", *arguments])
-        _wait("Airflow", lambda: _healthy(stack.ui), stack, logs)
-    return stack
+        for name in [name for name in _AIRFLOW if name not in runs]:
+            since[name] = datetime.now(UTC)
+            _begin(name, stack, environ, folder)
+        _wait("Airflow", lambda: _healthy(stack.ui, since), stack, logs)
+
+
+def _clear(dead: list[Started]) -> None:
+    """End what the dead have left, without asking.
+
+    A task that is asked to end stops its SageMaker job, which the next try would go on with.
+    """
+    for each in dead:
+        if each.leaves():
+            processes.kill(each.pid)
+
+
+def _begin(name: str, stack: Stack, environ: Mapping[str, str], folder: Path) -> None:
+    """Start one process; it is in the file before the next one is begun."""
+    log = folder / "logs" / f"{name}.log"
+    if log.is_file():
+        log.replace(log.with_suffix(".ended.log"))
+    command = _AIRFLOW.get(name) or [
+        *("fmrec.local_aws", "--port", stack.aws.rpartition(":")[2]),
+        *("--state", str(folder / "aws")),
+    ]
+    process = processes.start(command, environ, log)
+    stack.put(Started(name, process.pid, processes.started_at(process.pid)))
+    stack.save(folder / FILE)
+    if name == _AWS:
+        # Its own word, for whatever answers on the port may be a stranger.
+        _wait(name, lambda: f"ready on {stack.aws}," in log.read_text(), stack, log.parent)
 
 
 def down() -> None:
@@ -153,12 +151,12 @@ def down() -> None:
         # The local AWS was started first and is ended last: tasks still talk to it. The others
         # are asked at once, and then waited for one by one.
         for each in stack.started[1:]:
-            if each.alive():
+            if each.runs():
                 processes.ask(each.pid)
         for each in reversed(stack.started):
             with console.status(f"stopping {each.name}"):
                 try:
-                    if each.alive():
+                    if each.leaves():
                         processes.end(each.pid)
                 except FmrecError as error:
                     left.append(f"{each.name}: {error}")
@@ -190,12 +188,18 @@ def found() -> Stack | None:
     return Stack.load(_folder(environment.checkout()) / FILE)
 
 
+def needed() -> Stack:
+    """What `up` started. Raises FmrecError when nothing is up."""
+    stack = found()
+    if stack is None:
+        raise FmrecError("Airflow is not up: start it with `make up`")
+    return stack
+
+
 def local_aws_address() -> str | None:
     """Where the local AWS that `up` started answers, or None when it does not run."""
     stack = found()
-    if stack is None or not any(
-        each.name == "local-aws" and each.alive() for each in stack.started
-    ):
+    if stack is None or not any(each.name == _AWS and each.runs() for each in stack.started):
         return None
     return stack.aws
 
@@ -207,9 +211,7 @@ def airflow(arguments: Sequence[str]) -> int:
     """
     root = environment.checkout()
     folder = _folder(root)
-    stack = Stack.load(folder / FILE)
-    if stack is None:
-        raise FmrecError("Airflow is not up: start it with `make up`")
+    stack = needed()
     environment.isolate()
     command = [sys.executable, "-m", "airflow", *arguments]
     return subprocess.run(command, env=_environ(root, folder, stack), check=False).returncode
@@ -231,6 +233,7 @@ def _environ(root: Path, folder: Path, stack: Stack) -> dict[str, str]:
         "AIRFLOW__API__PORT": stack.ui.rpartition(":")[2],
         "AIRFLOW__API__BASE_URL": stack.ui,
         "AIRFLOW__API__WORKERS": "1",
+        "FMREC_JOBS_POOL": POOL,
         "AIRFLOW__API__SECRET_KEY": stack.key,
         "AIRFLOW__API_AUTH__JWT_SECRET": stack.key,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{stack.ui}/execution/",
@@ -269,9 +272,9 @@ def _wait(what: str, ready: Callable[[], bool], stack: Stack, logs: Path) -> Non
     """Until `ready()` holds; an error as soon as a process has died, or time is over."""
     until = time.monotonic() + START_SECONDS
     while True:
-        dead = [each.name for each in stack.started if not each.alive()]
+        dead = [each.name for each in stack.dead()]
         if dead:
-            raise FmrecError(f"{dead[0]} ended at once; see {logs / dead[0]}.log, then `make down`")
+            raise FmrecError(f"{dead[0]} ended at once; see {logs / dead[0]}.log, then `make up`")
         if ready():
             return
         if time.monotonic() > until:
@@ -279,25 +282,51 @@ def _wait(what: str, ready: Callable[[], bool], stack: Stack, logs: Path) -> Non
         time.sleep(0.5)
 
 
-def _healthy(ui: str) -> bool:
-    """Whether all of Airflow's components report that they are."""
+def _healthy(ui: str, since: Mapping[str, datetime]) -> bool:
+    """Whether all of Airflow's components report that they are.
+
+    Those that were started again have reported since then: what is reported of the ones that died
+    is true for half a minute longer.
+    """
     try:
         with urllib.request.urlopen(f"{ui}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310
             health = json.load(answer)
     except OSError:
         return False
+    for name, moment in since.items():
+        part = health.get(name.replace("-", "_"), {})
+        beat = next((value for key, value in part.items() if key.startswith("latest_")), None)
+        if part and (beat is None or datetime.fromisoformat(beat) < moment):
+            return False
     return all(part.get("status") == "healthy" for part in health.values())
 
 
-def _tell(stack: Stack, console: Console) -> None:
+def _make_pool(stack: Stack) -> None:
+    """The pool of the tasks that hold a SageMaker job, unless it is there: a person may change it.
+
+    Its slots stand for the jobs that run at once, also while the triggerer watches them.
+    """
+    with airflow_api.opened(stack) as api:
+        if POOL not in {each["name"] for each in api.every("pools", "pools")}:
+            about = "SageMaker jobs at once"
+            pool = {"name": POOL, "slots": POOL_SLOTS, "description": about}
+            api.post("pools", pool | {"include_deferred": True})
+
+
+def _tell(root: Path, stack: Stack, console: Console) -> None:
+    names = [file.stem for file in sorted((root / "dags").glob("fmrec_*.py"))]
+    others = ", ".join(name.removeprefix("fmrec_") for name in names if name != "fmrec_retrain")
     console.print(
         f"\n  Airflow    {stack.ui}\n"
         f"  login      {USER}\n"
         f"  password   {stack.password}\n"
         f"  DAG        {stack.ui}/dags/fmrec_retrain   (press Trigger)\n"
+        f"  others     {others}; see docs/dags.md\n"
         f"  local AWS  {stack.aws}\n"
         "  Airflow's command line   .venv/bin/python -m fmrec airflow ...\n\n"
-        "  make down stops all of it.\n",
+        "  A DAG is paused until you unpause or trigger it: until then neither its schedule nor\n"
+        "  a new champion starts it. make up starts again what has died, make down stops it all.\n",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )

@@ -15,6 +15,7 @@ from rich.text import Text
 from fmrec import ledger
 from fmrec.cli import airflow_api, stack, zone
 from fmrec.cli.airflow_api import AirflowApi
+from fmrec.cli.started import Stack
 from fmrec.layout import Layout
 from fmrec.release import champions
 from fmrec.settings import Deployment
@@ -31,8 +32,8 @@ def show(console: Console | None = None) -> None:
     found = stack.found()
     if found is not None:
         _components(console, found)
-        if all(each.alive() for each in found.started):
-            with airflow_api.opened() as api:
+        if all(each.runs() for each in found.started):
+            with airflow_api.opened(found) as api:
                 _runs(console, api)
     _jobs(console, sagemaker)
     layout = Layout(store.bucket, deployment.prefix, "")
@@ -40,11 +41,11 @@ def show(console: Console | None = None) -> None:
     _costs(console, store, layout, deployment)
 
 
-def _components(console: Console, found: stack.Stack) -> None:
+def _components(console: Console, found: Stack) -> None:
     _head(console, f"Started by `make up`: {found.ui}, local AWS {found.aws}")
     table = _table("component", "process", "since (UTC)", "")
     for each in found.started:
-        alive = each.alive()
+        alive = each.runs()
         since = datetime.fromtimestamp(each.created, UTC)
         state = Text("runs") if alive else Text("has ended: `make up` starts it again", "red")
         table.add_row(each.name, str(each.pid), f"{since:%Y-%m-%d %H:%M}", state)

@@ -13,6 +13,7 @@ them takes effect at the next task, as it would without this.
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import runpy
 import sys
@@ -41,6 +42,9 @@ def load(packages: Iterable[str]) -> None:
                 importlib.import_module(module)
             except Exception:  # noqa: BLE001 - whatever a half-edited module raises
                 traceback.print_exc()
+    # The Amazon provider asks for the stack whenever it makes a client. The first time, that makes
+    # an index of the files of all modules, which forks inherit.
+    inspect.stack()
     for name in [name for name in sys.modules if name.partition(".")[0] == _OWN]:
         del sys.modules[name]
 

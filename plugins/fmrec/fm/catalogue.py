@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fmrec.errors import ConfigurationError, DataError, FmrecError
 from fmrec.fm import als
+from fmrec.fm.catalogue_lists import Lists
 from fmrec.fm.catalogue_sides import (
     Floats,
     Ratings,
@@ -98,7 +99,8 @@ def _train(job: Job, features: Features, ratings: Ratings) -> Fitted | None:
     if not trainer.steps:
         return None
     w, V = trainer.parameters()
-    return Fitted(as_model(sides, w, np.hstack([V, start.V[:, k:]])), finished)
+    model = as_model(sides, w, np.hstack([V, start.V[:, k:]]))
+    return Fitted(model, finished, Lists(model, sides, features).judge)
 
 
 def _threads(multiplications: int) -> threadpool_limits:

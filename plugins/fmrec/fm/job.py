@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,7 +72,11 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained model; not ``finished`` when a stop came before the end."""
+    """A trained model; not ``finished`` when a stop came before the end.
+
+    ``judge`` says of test rows, not completed by ``features``, what no error of single rows can.
+    """
 
     model: Model
     finished: bool
+    judge: Callable[[Rows], Mapping[str, float]] | None = None

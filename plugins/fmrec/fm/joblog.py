@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 Clock = Callable[[], float]
-_HIGHER_IS_BETTER = ("accuracy", "binary_classification_accuracy", "binary_f_1.000")
+_HIGHER_IS_BETTER = ("accuracy", "binary_classification_accuracy", "binary_f_1.000", "ndcg@10")
 # The measures of the built-in Factorization Machines: their names in SageMaker, and in the log.
 MEASURES = {
     "rmse": "rmse <loss>",
@@ -32,10 +32,11 @@ def metric_definitions() -> list[dict[str, str]]:
     They are named as those of the built-in image, to which they must not be given.
     """
     host = r"#quality_metric: host=\S+, "
+    measures = MEASURES | {"ndcg@10": "ndcg@10 <score>"}
     return [
         {"Name": f"{channel}:{name}", "Regex": f"{host}{channel} {re.escape(logged)}=(\\S+)"}
         for channel in ("train", "test")
-        for name, logged in MEASURES.items()
+        for name, logged in measures.items()
     ]
 
 

@@ -117,7 +117,7 @@ def _train(
     if met.rank == 0:
         _save(fitted.model, job, ml_root / "model")
     if fitted.finished:
-        _test(fitted.model, test, job)
+        _test(fitted, test, job)
     else:
         log.warning("Stopped on request: the model holds what was trained so far")
     spent = {"setuptime": (ready - started) * 1000, "totaltime": (log.clock() - started) * 1000}
@@ -162,8 +162,9 @@ def _save(model: Model, job: Job, folder: Path) -> None:
     job.log.info(f"Saved model to {path}")
 
 
-def _test(model: Model, channel: Channel, job: Job) -> None:
+def _test(fitted: Fitted, channel: Channel, job: Job) -> None:
     """Score the test rows, each host its own; the first host reports on all of them."""
+    model = fitted.model
     score = score_for(model.predictor_type)
     if job.hosts.rank == 0 or not channel.replicated:
         for block in channel.read():
@@ -174,8 +175,13 @@ def _test(model: Model, channel: Channel, job: Job) -> None:
             score.merge(np.frombuffer(sums))
     if not score.sums()[0]:
         job.log.info("Test data is not provided.")
-    elif job.hosts.rank == 0:
-        job.log.test_score(score.values())
+        return
+    values = score.values()
+    if any(job.hosts.all_gather(b"\1" if fitted.judge else b"")):
+        rows = hosts.union(channel.read_all(), job.hosts, replicated=channel.replicated)
+        values |= fitted.judge(rows) if fitted.judge else {}
+    if job.hosts.rank == 0:
+        job.log.test_score(values)
 
 
 def _raw(model: Model, X: Matrix, columns: Features | None) -> npt.NDArray[np.float64]:

@@ -22,10 +22,14 @@ def goes_on_elsewhere(ti: Any) -> bool:
     Airflow cannot be asked.
     """
     from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetTaskStates
 
     try:
         comms = task_runner.SUPERVISOR_COMMS
-        state = _state(ti, comms.send(_question(ti)))
+        question = GetTaskStates(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        state = _state(ti, comms.send(question))
         return _is_replaced(ti, comms) if state == "running" else state in _GOES_ON
     except Exception as error:  # noqa: BLE001 -- whatever it is, the job is to be stopped
         log.info("Airflow does not say why the task ends (%s).", type(error).__name__)
@@ -42,28 +46,6 @@ def _is_replaced(ti: Any, comms: Any) -> bool:
     except AirflowRuntimeError as error:
         return (error.error.detail or {}).get("status_code") in {404, 410}
     return False
-
-
-async def is_still_deferred(ti: Any) -> bool:
-    """Whether a deferred task goes on to wait, in another triggerer."""
-    from airflow.sdk.execution_time import task_runner
-
-    if ti is None:
-        return False
-    try:
-        answer = await task_runner.SUPERVISOR_COMMS.asend(_question(ti))
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the job is to be stopped
-        log.info("Airflow does not say why the wait ends (%s).", type(error).__name__)
-        return False
-    return bool(_state(ti, answer) == "deferred")
-
-
-def _question(ti: Any) -> Any:
-    from airflow.sdk.execution_time.comms import GetTaskStates
-
-    return GetTaskStates(
-        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-    )
 
 
 def _state(ti: Any, answer: Any) -> Any:

@@ -83,7 +83,16 @@ def settle(chosen: Xcom) -> Xcom:
     )
 
 
-@task(map_index_template=_LANE, outlets=[assets.ENDPOINT])
-def announce(chosen: Xcom, proven: Xcom) -> None:
-    """Tell whoever waits for the endpoint what it serves, and until when."""
+# It waits for all before it: one that is skipped early would hide that `settle` fails.
+@task(
+    map_index_template=_LANE,
+    outlets=[assets.ENDPOINT],
+    trigger_rule=TriggerRule.NONE_FAILED,
+)
+def announce(chosen: Xcom, proven: Xcom | None) -> None:
+    """Tell whoever waits for the endpoint what it serves, and until when; skipped without one."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    if proven is None:
+        raise AirflowSkipException(f"{chosen['endpoint']} was torn down")
     assets.note(assets.ENDPOINT, proven)

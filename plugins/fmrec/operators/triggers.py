@@ -11,7 +11,6 @@ from airflow.triggers.base import TriggerEvent
 from botocore.exceptions import BotoCoreError
 
 from fmrec.operators.hook import JobHook
-from fmrec.operators.killed import is_still_deferred
 
 # A trigger that fires at once races with the end of the process that deferred its task, and a
 # scheduler that is slow takes the task for dead then (apache/airflow#72716).
@@ -52,15 +51,13 @@ class JobTrigger(SageMakerTrigger):
                 await asyncio.sleep(self.waiter_delay)
 
     async def on_kill(self) -> None:
-        """Stop the job: a person cleared or marked the task, which must not cost money any more."""
-        if await is_still_deferred(self.task_instance):
-            self.log.info("Another triggerer waits for %s now.", self.job_name)
-            return
-        method, member = _STOP[self.job_type.lower()]
+        """Stop the job: a person cleared or marked the task, which must not cost money any more.
+
+        In a thread, as only there the connection can be asked for: Airflow waits for this method
+        in a way that keeps it from its own services.
+        """
         try:
-            hook: Any = self.hook()
-            async with await hook.get_async_conn() as client:
-                await getattr(client, method)(**{member: self.job_name})
+            await asyncio.to_thread(self._stop)
         except Exception:
             # Airflow would log no more than that something went wrong.
             self.log.exception(
@@ -68,3 +65,8 @@ class JobTrigger(SageMakerTrigger):
             )
         else:
             self.log.info("Asked SageMaker to stop %s.", self.job_name)
+
+    def _stop(self) -> None:
+        method, member = _STOP[self.job_type.lower()]
+        client: Any = self.hook().get_conn()
+        getattr(client, method)(**{member: self.job_name})

@@ -174,14 +174,16 @@ def promote(
     """Make `run` the champion of `lane`, and return the entry that says so.
 
     `compared_with` is the champion that its report compares it with, None without one.
-    `approved_by` is the person whom the gate asked, None where it decided alone. For the champion
-    in place nothing is written. `as_of` and `at`, the time now, are aware.
+    `approved_by` is the person whom the gate asked, None where it decided alone or the person has
+    no name. For the champion in place nothing is written. `as_of` and `at`, the time now, are
+    aware.
 
     Raises NotPromotedError when `as_of` is after `at`, when the run was promoted before and is not
     the champion any more, and when the current champion describes a later moment than `as_of` or is
     another one than the run was compared with; also when that one was promoted at the same time,
     for each number of the history is written once. DataError and StoreError as `history`.
     """
+    asked = decision is not None and decision.get("decision") == "ask"
     proposed = Champion(
         sequence=0,
         kind=PROMOTION,
@@ -193,7 +195,7 @@ def promote(
         decision=decision,
         at=at,
         replaces=None,
-        by=approved_by or GATE,
+        by=approved_by if asked else GATE,
         reason=reason,
     )
     while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from fmrec.release import tunings
 from fmrec.release.tunings import Tuning
 from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
+from fmrec.tuning import objective as objective_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,10 +31,11 @@ def adopt(run: Xcom, parts: Xcom, control: Xcom, tuning: Xcom, s3: S3Client, now
     this = Run.from_xcom(run)
     found = tuning["tuning"]
     best = found["objective"]["value"]
-    today = control["metrics"].get(found["objective"]["name"])
+    objective = objective_of(this.settings)
+    today = control["metrics"].get(objective["MetricName"])
     if today is not None and not math.isfinite(today):
         today = None
-    adopted, why = _judged(best, today, found["objective"]["name"])
+    adopted, why = _judged(best, today, objective)
     entry = tunings.record(
         Store(s3, this.layout.bucket),
         this.layout,
@@ -68,19 +70,21 @@ def adopt(run: Xcom, parts: Xcom, control: Xcom, tuning: Xcom, s3: S3Client, now
     }
 
 
-def _judged(best: float, today: float | None, name: str) -> tuple[bool, str]:
+def _judged(best: float, today: float | None, objective: Mapping[str, str]) -> tuple[bool, str]:
     """Whether it is adopted, and why."""
+    name = objective["MetricName"]
     if today is None:
         return False, (
             f"not adopted: it is not known what today's defaults reach, for their training job "
             f"tells no {name}"
         )
     values = f"{name} {best:.5f} with what was found, {today:.5f} with today's defaults"
-    return (True, f"adopted: {values}") if best < today else (False, f"not adopted: {values}")
+    better = best > today if objective["Type"] == "Maximize" else best < today
+    return (True, f"adopted: {values}") if better else (False, f"not adopted: {values}")
 
 
 def _tell(jobs: Sequence[Xcom], entry: Tuning) -> None:
-    for each in sorted(jobs, key=lambda job: (job["value"] is None, job["value"] or 0.0)):
+    for each in jobs:
         value = "-" if each["value"] is None else f"{each['value']:.5f}"
         values = ", ".join(f"{name} {text}" for name, text in each["hyperparameters"].items())
         log.info("%s %s: %s", value, each["status"], values)

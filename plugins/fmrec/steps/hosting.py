@@ -277,6 +277,10 @@ def asking(to: str) -> Iterator[None]:
                 f"AWS has no room to {to}: {message} Tear an endpoint down, choose another "
                 "instance type or fewer instances, or ask AWS for a higher limit"
             ) from error
+        if code == "ValidationException" and "in-progress" in message:
+            raise BusyError(
+                f"AWS is at work on it and does not {to} now: {message} Airflow tries again"
+            ) from error
         if code == "ValidationException" and "instanceType" in message:
             raise RefusedError(
                 "parameter endpoint_instance_type: AWS knows no such instance for endpoints "

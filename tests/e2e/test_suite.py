@@ -1,0 +1,204 @@
+"""The DAGs together, as a person uses them: approve, tune, repeat, roll back, get it wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.error
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_stack import Airflow, command, running
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+# A first model that loses to its baseline, where that is only reported: a matter for a person.
+AS_OF = "1998-01-01T00:00:00+00:00"
+DOUBTED = {"source": "sample", "as_of": AS_OF, "epochs": 3, "gate_baselines": "report"}
+SUITE = ("fmrec_retrain", "fmrec_tune", "fmrec_recommend", "fmrec_rollback")
+
+
+@pytest.fixture(scope="module")
+def suite(state: Path, environ: dict[str, str]) -> Iterator[Airflow]:
+    """A stack whose DAGs may run, but those that cost money by the hour or delete."""
+    with running(state, environ) as stack:
+        for dag in SUITE:
+            words = ["airflow", "dags", "unpause", dag, "--yes"]
+            command(environ, sys.executable, "-m", "fmrec", *words)
+        yield stack
+
+
+def until(found: Callable[[], Any], seconds: float = 200) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = found()
+        if value:
+            return value
+        time.sleep(1)
+    raise AssertionError("it did not come about")
+
+
+def answer(stack: Airflow, run: str, chosen: str) -> None:
+    """What the buttons of the page do, once the question is there."""
+    stack.wait_for(run, "approve", {"awaiting_input"})
+    path = f"/{run}/taskInstances/approve/-1/hitlDetails"
+    detail = stack.runs(path)
+    assert "| compared with | metric |" in detail["body"]
+    assert detail["defaults"] == ["Reject"]
+    body = {"chosen_options": [chosen]}
+    stack.call("PATCH", f"/api/v2/dags/fmrec_retrain/dagRuns{path}", body)
+
+
+@pytest.fixture(scope="module")
+def crowned(suite: Airflow) -> str:
+    """A run whose model a person made the champion."""
+    run = suite.trigger(DOUBTED)
+    answer(suite, run, "Approve")
+    assert suite.wait(run) == "success"
+    return run
+
+
+def test_a_person_s_yes_makes_a_champion_and_lists_for_all(suite: Airflow, crowned: str) -> None:
+    released = suite.result(crowned, "release")
+    assert released["promoted"]
+    assert "admin approved" in released["why"].lower()
+    (recommended,) = until(
+        lambda: [
+            run
+            for run in suite.call("GET", "/api/v2/dags/fmrec_recommend/dagRuns")["dag_runs"]
+            if run["state"] == "success"
+        ]
+    )
+    assert recommended["run_type"] == "asset_triggered"
+    latest = json.loads(suite.object("fmrec/recommendations/rating-sample-time/latest.json"))
+    assert latest["run"] == suite.result(crowned, "plan")["layout"]["run"]
+
+
+def test_a_person_s_no_changes_nothing(suite: Airflow, crowned: str) -> None:
+    run = suite.trigger(DOUBTED | {"split": "random"})
+    answer(suite, run, "Reject")
+    assert suite.wait(run) == "success"
+    assert not suite.result(run, "release")["promoted"]
+
+
+def test_a_finished_run_that_is_repeated_starts_no_job(suite: Airflow, crowned: str) -> None:
+    before, report = jobs(suite), suite.report(crowned)
+    entries = keys(suite, "fmrec/champions/")
+    body = {"dry_run": False, "only_failed": False}
+    suite.call("POST", f"/api/v2/dags/fmrec_retrain/dagRuns/{crowned}/clear", body)
+    until(lambda: suite.runs(f"/{crowned}")["state"] in {"queued", "running"})
+    until(lambda: suite.tasks(crowned)["evaluate"]["state"] == "success")
+    answer(suite, crowned, "Approve")
+    assert suite.wait(crowned) == "success"
+    assert jobs(suite) == before
+    assert suite.report(crowned) == report
+    assert keys(suite, "fmrec/champions/") == entries
+
+
+def jobs(stack: Airflow) -> list[str]:
+    """All jobs and models that there are."""
+    client = stack.client("sagemaker")
+    trained = client.list_training_jobs()["TrainingJobSummaries"]
+    scored = client.list_transform_jobs()["TransformJobSummaries"]
+    names = [each["TrainingJobName"] for each in trained]
+    names += [each["TransformJobName"] for each in scored]
+    return sorted(names + [each["ModelName"] for each in client.list_models()["Models"]])
+
+
+def keys(stack: Airflow, prefix: str) -> list[str]:
+    found = stack.client("s3").list_objects_v2(Bucket="fmrec", Prefix=prefix)
+    return [each["Key"] for each in found.get("Contents", [])]
+
+
+def test_what_a_tuning_finds_is_what_the_next_run_uses(suite: Airflow) -> None:
+    conf = {
+        "source": "sample", "as_of": AS_OF, "tuning_jobs": 3, "num_factors": 4,
+        "tuning_ranges": "epochs=8..20, factors_lr=0.001..0.01 log",
+    }  # fmt: skip
+    path = "/api/v2/dags/fmrec_tune/dagRuns"
+    tune = suite.call("POST", path, {"logical_date": None, "conf": conf})["dag_run_id"]
+    state = until(
+        lambda: {"success": "success", "failed": "failed"}.get(
+            suite.call("GET", f"{path}/{tune}")["state"]
+        ),
+        400,
+    )
+    assert state == "success"
+    where = f"{path}/{tune}/taskInstances/adopt/xcomEntries/return_value?deserialize=true"
+    adopted = suite.call("GET", where)["value"]
+    assert (adopted["objective"]["value"] < adopted["control"]) == adopted["adopted"]
+    run = suite.trigger({"source": "sample", "as_of": AS_OF, "seed": 2})
+    assert suite.wait(run) == "success"
+    hyperparameters = suite.result(run, "plan")["tuned"]
+    if adopted["adopted"]:
+        assert hyperparameters["hyperparameters"] == adopted["hyperparameters"]
+        found = suite.report(run)["run"]
+        assert str(found["epochs"]) == adopted["hyperparameters"]["epochs"]
+    else:
+        assert hyperparameters is None
+
+
+@pytest.mark.parametrize(
+    ("conf", "says"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"objective": "guess"}, "objective"),
+        ({"instance_type": "large"}, "instance_type"),
+    ],
+)
+def test_a_form_value_out_of_range_is_refused_before_there_is_a_run(
+    suite: Airflow, conf: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        suite.trigger(conf)
+    with refused.value as error:
+        assert error.code == 400
+        assert says in error.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("conf", "task", "says"),
+    [
+        (
+            {"mode": "tune", "tuning_ranges": "factors_wd=0.01..0.001"},
+            "plan",
+            "write the lower bound first",
+        ),
+        ({"as_of": "1990-01-01T00:00:00+00:00"}, "events", "as_of"),
+        ({"source": "landing"}, "ingest", "no landing day is over"),
+    ],
+)
+def test_what_cannot_be_done_fails_at_once_and_leaves_nothing_running(
+    suite: Airflow, conf: dict[str, Any], task: str, says: str
+) -> None:
+    before = jobs(suite)
+    run = suite.trigger({"source": "sample"} | conf)
+    assert suite.wait(run) == "failed"
+    failed = suite.tasks(run)[task]
+    assert (failed["state"], failed["try_number"]) == ("failed", 1)
+    log = suite.runs(f"/{run}/taskInstances/{task}/logs/1?full_content=true")
+    assert says in json.dumps(log["content"])
+    assert jobs(suite) == before
+
+
+def test_an_earlier_champion_comes_back_in_one_click(
+    suite: Airflow, crowned: str, environ: dict[str, str]
+) -> None:
+    second = suite.trigger(DOUBTED | {"epochs": 4})
+    assert suite.wait_for(second, "approve", {"awaiting_input", "success", "skipped"})
+    if suite.tasks(second)["approve"]["state"] == "awaiting_input":
+        answer(suite, second, "Reject")
+    assert suite.wait(second) == "success"
+    key = suite.result(second, "plan")["layout"]["run"]
+    command(environ, sys.executable, "-m", "fmrec", "champion", "--appoint", key)
+    path = "/api/v2/dags/fmrec_rollback/dagRuns"
+    conf = {"lane": "rating-sample-time"}
+    run = suite.call("POST", path, {"logical_date": None, "conf": conf})["dag_run_id"]
+    until(lambda: suite.call("GET", f"{path}/{run}")["state"] == "success")
+    told = command(environ, sys.executable, "-m", "fmrec", "champion")
+    entries = [line.split()[2] for line in told.splitlines() if "T000000Z-" in line]
+    first = suite.result(crowned, "plan")["layout"]["run"]
+    assert entries == [first, key, first]
