@@ -9,20 +9,20 @@ be better becomes the champion of its lane (use, source and split). Where the ga
 `approve` waits for a person, except in a backfill. A model that was overtaken by another run's
 meanwhile is not promoted, and the last task says so.
 
-**When.** Every day at midnight UTC, for the day that just ended; a scheduled run skips the jobs when
-no rating is new since the champion's data. `as_of` is the end of the data
-interval, so `airflow backfill create` rebuilds the model of any past day from what was known
-then. A manual run takes the last midnight before its logical date, or the present moment when it
-has none; the Param `as_of` overrides all of that.
+**When.** Every day at midnight UTC, for the day that just ended; a scheduled run skips the jobs
+when no rating is new since the champion's data. `as_of` is the end of the data interval, so
+`airflow backfill create` rebuilds the model of any past day from what was known then. A manual run
+takes the last midnight before its logical date, or the present moment when it has none; the Param
+`as_of` overrides all of that.
 
 **What it leaves.** `s3://<bucket>/<prefix>/reports/<as_of>-<run>/` with `report.html`,
 `report.json` and, written last, `manifest.json`. Everything else of the run is below
 `<prefix>/runs/<as_of>-<run>/`.
 
-**When it fails.** Each error names the file, row or parameter and what to do. A task that is retried
-or cleared goes on with its SageMaker job when there is one that runs or has completed, and starts
-another when it failed or was stopped; one that is cleared or marked while its job runs stops it.
-After three failed runs in a row Airflow pauses the DAG.
+**When it fails.** Each error names the file, row or parameter and what to do. A task that is
+retried or cleared goes on with its SageMaker job when there is one that runs or has completed, and
+starts another when it failed or was stopped; one that is cleared or marked while its job runs stops
+it. After three failed runs in a row Airflow pauses the DAG.
 """
 
 from __future__ import annotations

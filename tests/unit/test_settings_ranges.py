@@ -122,6 +122,14 @@ def test_a_run_that_names_none_searches_around_its_defaults(kind: dict[str, Any]
     assert found(said, **kind) == ranges
 
 
+def test_a_burn_in_leaves_iterations_to_learn_from() -> None:
+    assert found(**OWN, iterations=12)["burn_in"].high == 11
+    assert set(found(**OWN, iterations=4, burn_in=2)) == {"num_factors"}
+    said = "burn_in may be 10 where iterations is 4"
+    with pytest.raises(ConfigurationError, match=said):
+        found("num_factors=4..30", **OWN, iterations=4)
+
+
 def test_what_the_run_sets_is_not_searched_by_default() -> None:
     assert set(found()) - set(found(epochs=20)) == {"epochs"}
     every = dict.fromkeys(found(), 1)

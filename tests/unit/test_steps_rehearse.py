@@ -48,7 +48,7 @@ def test_all_requests_are_written_as_aws_would_take_them(
 ) -> None:
     world.prepare(dry_run=True, **params)
     told, written = rehearsed(world, releases=releases)
-    assert sorted(written) == sorted([*operations, "estimate"])
+    assert sorted(written) == sorted([*operations, "estimate", "actions"])
     model = botocore.session.get_session().get_service_model("sagemaker")
     for operation in operations:
         shape = model.operation_model(operation).input_shape
@@ -57,13 +57,29 @@ def test_all_requests_are_written_as_aws_would_take_them(
         report = ParamValidator().validate(request, shape)
         assert not report.has_errors(), report.generate_report()
     names = [name.rpartition("/")[2] for name in told["files"]]
-    assert names == [f"{operation}.json" for operation in operations] + ["estimate.json"]
+    asked = [f"{operation}.json" for operation in operations]
+    assert names == [*asked, "estimate.json", "actions.json"]
     assert told["estimate"] == pytest.approx(written["estimate"]["expected"])
     assert told["at_most"] == pytest.approx(written["estimate"]["at_most"])
     assert told["currency"] == "USD"
 
 
 ROLE = "arn:aws:iam::111122223333:role/jobs"
+
+
+def test_the_rights_that_it_takes_are_told(world: World) -> None:
+    _, written = rehearsed(world.prepare(dry_run=True, mode="tune"), releases=False)
+    assert written["actions"]["iam"] == {"iam:PassRole": "arn"}
+    assert written["actions"]["sagemaker"] == [
+        "sagemaker:AddTags",
+        "sagemaker:CreateHyperParameterTuningJob",
+        "sagemaker:CreateTrainingJob",
+        "sagemaker:DescribeHyperParameterTuningJob",
+        "sagemaker:DescribeTrainingJob",
+        "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
+        "sagemaker:StopHyperParameterTuningJob",
+        "sagemaker:StopTrainingJob",
+    ]
 
 
 def test_names_and_places_follow_from_each_other(world: World) -> None:

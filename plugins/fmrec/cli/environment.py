@@ -158,6 +158,8 @@ def airflow(root: Path, home: Path) -> dict[str, str]:
         # A changed DAG file is read at once. Others are read anew because what they import may have
         # changed, at a second of work each.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
+        # On two busy cores an answer takes its time.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "15",
         # A killed worker is noticed after half a minute instead of five minutes (tasks tell every 5
         # seconds that they live), and so are the tasks of a killed scheduler.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "25",

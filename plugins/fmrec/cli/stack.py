@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +96,10 @@ def _start(root: Path, folder: Path, stack: Stack, console: Console) -> None:
     if _AWS not in runs:
         with console.status("starting the local AWS"):
             _begin(_AWS, stack, environ, folder)
+            # Its own word, for whatever answers on the port may be a stranger.
+            said = logs / f"{_AWS}.log"
+            ready = f"ready on {stack.aws},"
+            _wait(_AWS, lambda: ready in said.read_text(), stack, {_AWS}, logs)
     if not {each.name for each in stack.started} >= set(_AIRFLOW):
         environment.make_bucket(environ)
         with console.status("making Airflow's database"):
@@ -108,7 +112,8 @@ def _start(root: Path, folder: Path, stack: Stack, console: Console) -> None:
         for name in [name for name in _AIRFLOW if name not in runs]:
             since[name] = datetime.now(UTC)
             _begin(name, stack, environ, folder)
-        _wait("Airflow", lambda: _healthy(stack.ui, since), stack, logs)
+        names = {_AWS, *_AIRFLOW}
+        _wait("Airflow", lambda: _healthy(stack.ui, since), stack, names, logs)
 
 
 def _clear(dead: list[Started]) -> None:
@@ -133,9 +138,6 @@ def _begin(name: str, stack: Stack, environ: Mapping[str, str], folder: Path) ->
     process = processes.start(command, environ, log)
     stack.put(Started(name, process.pid, processes.started_at(process.pid)))
     stack.save(folder / FILE)
-    if name == _AWS:
-        # Its own word, for whatever answers on the port may be a stranger.
-        _wait(name, lambda: f"ready on {stack.aws}," in log.read_text(), stack, log.parent)
 
 
 def down() -> None:
@@ -268,11 +270,11 @@ def _free_port(variable: str, preferred: int) -> int:
     raise FmrecError(f"port {first} is taken; set {variable} to a free one")
 
 
-def _wait(what: str, ready: Callable[[], bool], stack: Stack, logs: Path) -> None:
-    """Until `ready()` holds; an error as soon as a process has died, or time is over."""
+def _wait(what: str, ready: Callable[[], bool], stack: Stack, begun: Set[str], logs: Path) -> None:
+    """Until `ready()` holds. Raises FmrecError when one that was `begun` died, or time is over."""
     until = time.monotonic() + START_SECONDS
     while True:
-        dead = [each.name for each in stack.dead()]
+        dead = [each.name for each in stack.dead() if each.name in begun]
         if dead:
             raise FmrecError(f"{dead[0]} ended at once; see {logs / dead[0]}.log, then `make up`")
         if ready():

@@ -172,6 +172,10 @@ def _around_defaults(settings: RunSettings, allowed: Mapping[str, _Allowed]) -> 
         default = float(DEFAULTS[solver][settings.objective][settings.features][name])
         limits = allowed[name]
         low, high = max(default / factor, limits.low), min(default * factor, limits.high)
+        if name == "burn_in":
+            high = min(high, float(hyperparameters(settings)["iterations"]) - 1)
+            if low >= high:
+                continue
         if limits.whole:
             low, high = float(math.ceil(low)), float(math.floor(high))
         else:

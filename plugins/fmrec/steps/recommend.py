@@ -123,7 +123,7 @@ def _finished(store: Store, folder: str) -> Xcom | None:
     if key not in there:
         return None
     manifest: Xcom = json.loads(store.get(key))
-    if manifest["schema"] != MANIFEST_SCHEMA:
+    if manifest.get("schema") != MANIFEST_SCHEMA:
         return None
     return manifest if there >= {file["key"] for file in _files(manifest)} else None
 
@@ -259,13 +259,6 @@ def _point(
 ) -> bool:
     """Let the lane's latest.json lead to these lists, unless it leads to a later champion's."""
     key = layout.latest_recommendations(entry.lane)
-    before = _sequence(store, key)
-    if before > entry.sequence:
-        log.warning(
-            "A later champion (number %d of its lane, this is %d) has recommended meanwhile: "
-            "latest.json stays as it is", before, entry.sequence,
-        )  # fmt: skip
-        return False
     content = {
         "schema": MANIFEST_SCHEMA,
         "lane": entry.lane,
@@ -278,16 +271,27 @@ def _point(
         "users": manifest["counts"]["users"],
         "rows": manifest["counts"]["rows"],
     }
-    store.put(key, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), replace=True)
+    before = _pointed(store, key)
+    if before["sequence"] > entry.sequence:
+        log.warning(
+            "Champion number %d of its lane has recommended meanwhile, and this is number %d: "
+            "latest.json stays as it is", before["sequence"], entry.sequence,
+        )  # fmt: skip
+        return False
+    if content != before:
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        store.put(key, text.encode(), replace=True)
     return True
 
 
-def _sequence(store: Store, key: str) -> int:
-    """The number of the champion that a latest.json leads to; 0 without one that can be read."""
+def _pointed(store: Store, key: str) -> Xcom:
+    """What a latest.json says; number 0 where there is none that can be read."""
+    nothing: Xcom = {"sequence": 0}
     if not store.exists(key):
-        return 0
+        return nothing
     try:
-        return int(json.loads(store.get(key))["sequence"])
+        found: Xcom = json.loads(store.get(key))
+        return found | {"sequence": int(found["sequence"])}
     except (ValueError, KeyError, TypeError, StoreError) as error:
         log.warning("s3://%s/%s could not be read, and is replaced: %s", store.bucket, key, error)
-        return 0
+        return nothing

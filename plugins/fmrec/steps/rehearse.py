@@ -20,11 +20,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What else the operators ask of SageMaker about what such a request has made.
+_ASKED_AFTER = {
+    "CreateTrainingJob": ("DescribeTrainingJob", "StopTrainingJob"),
+    "CreateHyperParameterTuningJob": (
+        "DescribeHyperParameterTuningJob",
+        "DescribeTrainingJob",
+        "ListTrainingJobsForHyperParameterTuningJob",
+        "StopHyperParameterTuningJob",
+    ),
+    "CreateModel": ("DescribeModel",),
+    "CreateTransformJob": ("DescribeTransformJob", "StopTransformJob"),
+}
+
 
 def rehearse(
     run: Xcom, channels: Xcom, s3: S3Client, deployment: Deployment, *, releases: bool
 ) -> Xcom:
-    """Write every request that would be sent to SageMaker, in its order, and an estimate.
+    """Write every request that would be sent to SageMaker, in its order, an estimate, and rights.
 
     `releases` says whether the run scores and publishes a model. Names are those of first
     attempts. Nothing but S3 is asked. The result has the URIs of the files, and what the run is
@@ -37,6 +50,7 @@ def rehearse(
     requests = _requests(this, channels, store, deployment, releases=releases)
     files = {f"{operation}.json": request for operation, request in requests.items()}
     files["estimate.json"] = costs
+    files["actions.json"] = _actions(requests, deployment)
     for name, content in files.items():
         text = json.dumps(content, indent=2) + "\n"
         # What is known of past runs, and so the estimate, may change until it is asked again.
@@ -71,6 +85,20 @@ def _requests(
         named = {"name": model["ModelName"]}
         made["CreateTransformJob"] = jobs.transform_request(run, channels, named, 1)
     return made
+
+
+def _actions(requests: Mapping[str, Any], deployment: Deployment) -> dict[str, Any]:
+    """What the credentials of the connection must be allowed, besides reading and writing S3."""
+    asked = {
+        *requests,
+        *(action for operation in requests for action in _ASKED_AFTER[operation]),
+        "AddTags",
+    }
+    return {
+        "sagemaker": sorted(f"sagemaker:{action}" for action in asked),
+        "logs": ["logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"],
+        "iam": {"iam:PassRole": deployment.role_arn},
+    }
 
 
 def _table(costs: Xcom) -> str:
