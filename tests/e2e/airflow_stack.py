@@ -50,6 +50,10 @@ class Airflow:
         found = self.runs(f"/{run}/taskInstances")["task_instances"]
         return {each["task_id"]: each for each in found}
 
+    def states(self, run: str) -> dict[str, str | None]:
+        """The state of each task of a run."""
+        return {name: task["state"] for name, task in self.tasks(run).items()}
+
     def wait(self, run: str, seconds: float = 200) -> str:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -57,7 +61,7 @@ class Airflow:
             if state in {"success", "failed"}:
                 return str(state)
             time.sleep(1)
-        raise AssertionError(f"{run} did not end: {self.tasks(run)}")
+        raise AssertionError(f"{run} did not end: {self.states(run)}")
 
     def wait_for(self, run: str, task: str, states: set[str], seconds: float = 200) -> str:
         """The state of a task, once it is one of these."""
@@ -67,7 +71,7 @@ class Airflow:
             if state in states:
                 return str(state)
             time.sleep(1)
-        raise AssertionError(f"{run} did not come to {states}: {self.tasks(run)}")
+        raise AssertionError(f"{run} did not come to {states}: {self.states(run)}")
 
     def result(self, run: str, task: str) -> Any:
         path = f"/{run}/taskInstances/{task}/xcomEntries/return_value?deserialize=true"

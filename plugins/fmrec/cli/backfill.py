@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from fmrec.cli import airflow_api, history, stack
 from fmrec.cli.airflow_api import AirflowApi
 from fmrec.errors import ConfigurationError, FmrecError
 from fmrec.layout import Run
-from fmrec.settings import Deployment, RunSettings
 
 DAG = "fmrec_retrain"
-_POLL_SECONDS = 2.0
+_POLL_SECONDS = 3.0
 _OVER = {"success", "failed"}
-_AT_ONCE = 2
+# As many as there are workers: the tasks of one day wait for each other.
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
 class _Day:
-    """The run of one day: its logical date, its name and its state."""
+    """The run of one day: its logical date, its name and state, when it ended."""
 
     day: date
     run: str
     state: str
+    ended: datetime | None
 
 
 def run(
@@ -49,36 +45,56 @@ def run(
 ) -> None:
     """Rebuild the models of the days from `first` to `last`, and show the table of their figures.
 
-    Called again for the same days it goes on watching, and starts nothing that was started.
+    Called again for the same days it goes on watching, and repeats only days that have failed.
     Raises ConfigurationError for days that are no range or not over, and FmrecError when another
     backfill is at work or a day has failed, with its task and the task's error.
     """
     console = console or Console()
+    _check(params, first, last)
+    with airflow_api.opened(stack.needed()) as api:
+        _unpause(api, console)
+        since = _start(api, params, first, last, max_active_runs or _AT_ONCE, console)
+        try:
+            days = _watch(api, first, last, since, console)
+        except KeyboardInterrupt:
+            _say(console, "The backfill goes on. The same command shows again how far it is; it is "
+                          f"stopped at {_page(api)}")  # fmt: skip
+            raise
+        failed = [day for day in days if day.state == "failed"]
+        told = [_why(api, day) for day in failed]
+        lane = _lane(api, days)
+    if lane is not None:
+        _show(lane, console)
+    if failed:
+        raise FmrecError(
+            "\n".join(
+                [
+                    f"{len(failed)} of {len(days)} days have failed:",
+                    *told,
+                    "Mend the cause; the same command then repeats these days.",
+                ]
+            )
+        )
+
+
+def _check(params: Mapping[str, Any], first: date, last: date) -> None:
     today = datetime.now(UTC).date()
     if not first <= last < today:
         raise ConfigurationError(
             f"--from {first} --to {last}: the first day must not be after the last, and the last "
             f"must be over (today is {today}, UTC)"
         )
-    with airflow_api.opened(stack.needed()) as api:
-        _unpause(api, console)
-        _start(api, params, first, last, max_active_runs or _AT_ONCE, console)
-        try:
-            days = _watch(api, first, last, console)
-        except KeyboardInterrupt:
-            console.print("The backfill goes on. The same command shows again how far it is.")
-            raise
-        failed = [day for day in days if day.state == "failed"]
-        told = [_why(api, day) for day in failed]
-    history.show(_lane(params), None, False, console)
-    if failed:
-        raise FmrecError("\n".join([f"{len(failed)} of {len(days)} days have failed:", *told]))
+    if params.get("as_of") is not None:
+        raise ConfigurationError(
+            "--as-of would give all days one moment: leave it out, then each day's model sees the "
+            "ratings before the day's end"
+        )
 
 
 def _unpause(api: AirflowApi, console: Console) -> None:
     if api.get(f"dags/{DAG}")["is_paused"]:
         api.patch(f"dags/{DAG}", {"is_paused": False})
-        console.print(f"{DAG} was paused and is not any more: its daily schedule runs, too.")
+        _say(console, f"{DAG} was paused and is not any more: its daily schedule runs, too.")
 
 
 def _start(
@@ -88,8 +104,8 @@ def _start(
     last: date,
     at_once: int,
     console: Console,
-) -> None:
-    """Ask Airflow for the backfill, unless it is at work on it."""
+) -> datetime:
+    """Ask Airflow for the backfill, unless it is at work on it; gives when it was asked."""
     span = f"{first} to {last}"
     for each in api.every("backfills", "backfills", dag_id=DAG):
         if each["completed_at"] is None:
@@ -98,51 +114,56 @@ def _start(
                 raise FmrecError(
                     f"a backfill of {days[0]} to {days[1]} is at work, and Airflow takes one at a "
                     "time: wait for it (the same command with its days shows how far it is), or "
-                    f"cancel it at {api.ui}/dags/{DAG}/backfills"
+                    f"cancel it at {_page(api)}"
                 )
-            console.print(f"The backfill of {span} is at work already: watching it.")
-            return
+            _say(console, f"The backfill of {span} is at work already: watching it.")
+            return _moment(each["created_at"])
     body = {
         "dag_id": DAG,
         "from_date": _midnight(first).isoformat(),
         "to_date": _midnight(last).isoformat(),
         "dag_run_conf": dict(params),
         "max_active_runs": at_once,
+        "reprocess_behavior": "failed",
     }
-    api.post("backfills", body)
-    console.print(f"Backfill of {span}, {at_once} days at once: {api.ui}/dags/{DAG}/backfills")
+    made = api.post("backfills", body)
+    _say(console, f"Backfill of {span}, {at_once} days at once: {_page(api)}")
+    return _moment(made["created_at"])
+
+
+def _page(api: AirflowApi) -> str:
+    return f"{api.ui}/dags/{DAG}/backfills"
 
 
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def _watch(api: AirflowApi, first: date, last: date, console: Console) -> list[_Day]:
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _watch(
+    api: AirflowApi, first: date, last: date, since: datetime, console: Console
+) -> list[_Day]:
     """Show how far the days are until all are over."""
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("days"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, speed_estimate_period=600) as bar:
-        task = bar.add_task("", total=(last - first).days + 1)
-        said: set[date] = set()
+    days = _days(api, first, last)
+    kept = {day.day for day in days if day.ended is not None and day.ended < since}
+    if kept:
+        _say(console, f"{len(kept)} of the days have been rebuilt before, and are kept.")
+    said = set(kept)
+    with Live(console=console, transient=True) as live:
         while True:
-            days = _days(api, first, last)
             for each in days:
                 if each.state in _OVER and each.day not in said:
                     said.add(each.day)
                     mark = "[green]done[/]" if each.state == "success" else "[red]failed[/]"
-                    bar.console.print(f"  {each.day}  {mark}", highlight=False)
-            over = sum(day.state in _OVER for day in days)
-            bar.update(task, completed=over, total=len(days), description=_now(api, days))
-            if over == len(days):
+                    live.console.print(f"  {each.day}  {mark}", highlight=False)
+            if all(day.state in _OVER for day in days):
                 return days
+            live.update(_picture(days, kept, since, _tasks(api)))
             time.sleep(_POLL_SECONDS)
+            days = _days(api, first, last)
 
 
 def _days(api: AirflowApi, first: date, last: date) -> list[_Day]:
@@ -156,7 +177,12 @@ def _days(api: AirflowApi, first: date, last: date) -> list[_Day]:
         order_by="logical_date",
     )
     days = [
-        _Day(date.fromisoformat(each["logical_date"][:10]), each["dag_run_id"], each["state"])
+        _Day(
+            date.fromisoformat(each["logical_date"][:10]),
+            each["dag_run_id"],
+            each["state"],
+            None if each["end_date"] is None else _moment(each["end_date"]),
+        )
         for each in found
     ]
     if not days:
@@ -167,15 +193,45 @@ def _days(api: AirflowApi, first: date, last: date) -> list[_Day]:
     return days
 
 
-def _now(api: AirflowApi, days: list[_Day]) -> str:
-    """What the days at work are at."""
-    busy = []
-    for each in (day for day in days if day.state == "running"):
-        tasks = api.every(f"dags/{DAG}/dagRuns/{each.run}/taskInstances", "task_instances")
-        at = [task["task_id"] for task in tasks if task["state"] in {"running", "up_for_retry"}]
-        busy.append(f"{each.day:%m-%d} {', '.join(at) or 'between tasks'}")
-    failed = Counter(day.state for day in days)["failed"]
-    return " · ".join([*([f"{failed} failed"] if failed else []), *busy])
+def _tasks(api: AirflowApi) -> dict[str, list[str]]:
+    """What each run is at, by its name."""
+    path = f"dags/{DAG}/dagRuns/~/taskInstances"
+    found: dict[str, list[str]] = {}
+    for task in api.every(path, "task_instances", state=["running", "up_for_retry"]):
+        told = task["task_id"]
+        if task["state"] == "up_for_retry":
+            told += " (will be retried)"
+        elif task["try_number"] > 1:
+            told += f" (attempt {task['try_number']})"
+        found.setdefault(task["dag_run_id"], []).append(told)
+    return found
+
+
+def _picture(
+    days: list[_Day], kept: set[date], since: datetime, tasks: Mapping[str, list[str]]
+) -> Group:
+    """A bar, how long it will take, and a line for each day at work."""
+    over = [day for day in days if day.state in _OVER]
+    busy = [day for day in days if day.state == "running"]
+    failed = sum(day.state == "failed" for day in over if day.day not in kept)
+    line = Table.grid(padding=(0, 1))
+    line.add_row(
+        ProgressBar(total=len(days), completed=len(over), width=30),
+        f"{len(over)} of {len(days)} days over",
+        f"{len(busy)} at work",
+        Text(f"{failed} failed" if failed else "", "red"),
+        _left(len(over) - len(kept), len(days) - len(over), datetime.now(UTC) - since),
+    )
+    at = [f"  {day.day}  {', '.join(tasks.get(day.run, ['between tasks']))}" for day in busy]
+    return Group(line, *(Text(each, no_wrap=True, overflow="ellipsis") for each in at))
+
+
+def _left(done: int, left: int, elapsed: timedelta) -> str:
+    """How long the rest will take at the pace of those that are done."""
+    if not done:
+        return ""
+    minutes = elapsed.total_seconds() / done * left / 60
+    return f"about {minutes:.0f} min left" if minutes >= 1.5 else "about a minute left"
 
 
 def _why(api: AirflowApi, day: _Day) -> str:
@@ -200,10 +256,24 @@ def _error(log: Any) -> str:
     return f"{details[-1]['exc_type']}: {details[-1]['exc_value']}" if details else "see its log"
 
 
-def _lane(params: Mapping[str, Any]) -> str:
-    """The lane of the days' runs."""
-    found = stack.found()
-    source = {} if found is None else {"source": found.source}
-    settings = RunSettings.of(source | dict(params))
-    nowhere = Deployment(bucket="", role_arn="")
-    return Run.of("", datetime.now(UTC), settings, nowhere).lane
+def _lane(api: AirflowApi, days: list[_Day]) -> str | None:
+    """The lane of the days' runs; None where none has got as far as a report."""
+    for day in days:
+        path = f"dags/{DAG}/dagRuns/{day.run}/taskInstances"
+        states = {task["task_id"]: task["state"] for task in api.every(path, "task_instances")}
+        if states.get("publish") == "success":
+            entry = f"{path}/plan/xcomEntries/return_value"
+            return Run.from_xcom(api.get(entry, deserialize=True)["value"]).lane
+    return None
+
+
+def _show(lane: str, console: Console) -> None:
+    """The table, unless something keeps it from being made: the days' own end matters more."""
+    try:
+        history.show(lane, None, False, console)
+    except FmrecError as error:
+        _say(console, f"The table of their figures cannot be shown: {error}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from fmrec.cli import environment, zone
+from fmrec.cli import environment, wide, zone
 from fmrec.errors import ConfigurationError, EvaluationError, StoreError
 from fmrec.evaluation import history, history_page
 from fmrec.evaluation.ageing import Ageing, explained, shares
@@ -24,8 +24,6 @@ from fmrec.release import champions
 from fmrec.steps import published
 from fmrec.steps.ageing import ageing
 from fmrec.store import Store
-
-_NATURAL = 10_000  # characters, in which any table finds room
 
 
 def show(lane: str | None, page: Path | None, advise: bool, console: Console | None = None) -> Path:
@@ -91,7 +89,7 @@ def _print_lane(console: Console, lane: Lane) -> None:
     kinds = {(row.objective, row.features) for row in rows}
     for metric in sorted({row.metric for row in rows}):
         own = [row for row in rows if row.metric == metric]
-        _print_table(console, _table(own, len(kinds) > 1))
+        wide.print_table(console, _table(own, len(kinds) > 1))
     if any(row.crowned for row in rows):
         _print(console, "\n* has been the champion")
     for change in lane.changes[-5:]:
@@ -184,7 +182,7 @@ def _print_ageing(console: Console, found: Ageing) -> None:
             f"{row.mean_age:.1f}",
             f"{row.models}",
         )
-    _print_table(console, table)
+    wide.print_table(console, table)
     for sentence in ("", *explained(found), "", found.advice):
         _print(console, sentence)
 
@@ -207,14 +205,3 @@ def _print(console: Console, text: str) -> None:
 def _add_row(table: Table, *cells: str) -> None:
     # What reports say is no markup of Rich.
     table.add_row(*(Text(cell) for cell in cells))
-
-
-def _print_table(console: Console, table: Table) -> None:
-    """As wide as it is: a figure that was cut to the width of a console is another figure."""
-    width = console.width
-    room = console.options.update(max_width=_NATURAL)
-    console.width = max(width, console.measure(table, options=room).maximum)
-    try:
-        console.print(table)
-    finally:
-        console.width = width

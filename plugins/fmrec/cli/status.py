@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,29 +12,40 @@ from rich.table import Table
 from rich.text import Text
 
 from fmrec import ledger
-from fmrec.cli import airflow_api, stack, zone
+from fmrec.cli import airflow_api, stack, wide, zone
 from fmrec.cli.airflow_api import AirflowApi
 from fmrec.cli.started import Stack
+from fmrec.errors import FmrecError
 from fmrec.layout import Layout
 from fmrec.release import champions
 from fmrec.settings import Deployment
 from fmrec.store import Store
 
 _STATES = ("running", "queued", "success", "failed")
+_AT = {
+    "running": "runs",
+    "deferred": "is watched by the triggerer",
+    "awaiting_input": "waits for a person",
+    "up_for_retry": "will be retried",
+}
 
 
 def show(console: Console | None = None) -> None:
-    """Print how things stand. Raises FmrecError when there is neither an Airflow nor an AWS."""
+    """Print how things stand. Raises FmrecError when there is no AWS to ask.
+
+    What is known of an Airflow on this machine is shown before that.
+    """
     console = console or Console()
-    store, deployment = zone.open_store()
-    sagemaker = zone.client("sagemaker")
     found = stack.found()
     if found is not None:
         _components(console, found)
-        if all(each.runs() for each in found.started):
+        try:
             with airflow_api.opened(found) as api:
                 _runs(console, api)
-    _jobs(console, sagemaker)
+        except FmrecError as error:
+            _head(console, str(error))
+    store, deployment = zone.open_store()
+    _jobs(console, zone.client("sagemaker"))
     layout = Layout(store.bucket, deployment.prefix, "")
     _champions(console, store, layout)
     _costs(console, store, layout, deployment)
@@ -49,34 +59,29 @@ def _components(console: Console, found: Stack) -> None:
         since = datetime.fromtimestamp(each.created, UTC)
         state = Text("runs") if alive else Text("has ended: `make up` starts it again", "red")
         table.add_row(each.name, str(each.pid), f"{since:%Y-%m-%d %H:%M}", state)
-    console.print(table)
+    wide.print_table(console, table)
 
 
 def _runs(console: Console, api: AirflowApi) -> None:
     _head(console, "DAGs")
     table = _table("DAG", "", *_STATES, "next run (UTC)", right=_STATES)
-    now: list[str] = []
-    for dag in api.every("dags", "dags", tags="fmrec"):
-        name = dag["dag_id"]
-        counts = Counter(run["state"] for run in api.every(f"dags/{name}/dagRuns", "dag_runs"))
-        paused = "paused" if dag["is_paused"] else ""
-        following = (dag.get("next_dagrun_run_after") or "")[:16].replace("T", " ")
+    counts = {
+        dag["dag_id"]: {each["state"]: each["count"] for each in dag["stats"]}
+        for dag in api.get("dagStats")["dags"]
+    }
+    for dag in api.every("dags", "dags", order_by="dag_id"):
+        name, paused = dag["dag_id"], dag["is_paused"]
+        following = (dag["next_dagrun_run_after"] or "")[:16].replace("T", " ")
         table.add_row(
-            name, paused, *(str(counts[state]) for state in _STATES),
-            "" if dag["is_paused"] else following,
-        )  # fmt: skip
-        now += _at_work(api, name)
-    console.print(table)
-    for line in now:
-        _say(console, line)
-
-
-def _at_work(api: AirflowApi, dag: str) -> Iterator[str]:
-    path = f"dags/{dag}/dagRuns/~/taskInstances"
-    for state in ("running", "deferred", "awaiting_input", "up_for_retry"):
-        for task in api.every(path, "task_instances", state=state):
-            told = {"awaiting_input": "waits for a person", "up_for_retry": "will be retried"}
-            yield f"{dag} {task['dag_run_id']}: {task['task_id']} {told.get(state, state)}"
+            name,
+            "paused" if paused else "",
+            *(str(counts.get(name, {}).get(state, 0)) for state in _STATES),
+            "" if paused else following,
+        )
+    wide.print_table(console, table)
+    for task in api.every("dags/~/dagRuns/~/taskInstances", "task_instances", state=list(_AT)):
+        at = f"{task['task_id']} {_AT[task['state']]}"
+        _say(console, f"{task['dag_id']} {task['dag_run_id']}: {at}")
 
 
 def _jobs(console: Console, sagemaker: Any) -> None:
@@ -133,7 +138,7 @@ def _champions(console: Console, store: Store, layout: Layout) -> None:
             _moment(entry.at),
             Text(entry.by or "a person"),
         )
-    console.print(table)
+    wide.print_table(console, table)
 
 
 def _costs(console: Console, store: Store, layout: Layout, deployment: Deployment) -> None:

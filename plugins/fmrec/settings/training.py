@@ -56,8 +56,9 @@ class TrainingSettings(ModelSettings):
         None,
         "Training",
         "Ranges",
-        "Mode `tune`: what is tried, such as `factors_lr=0.0001..0.01 log, epochs=10..60`. "
-        "Empty: a range around each default of the solver.",
+        "Mode `tune`: what is tried, such as `factors_lr=0.0001..0.01 log, epochs=10..60`; `log`: "
+        "evenly by orders of magnitude. Empty: a range around the defaults that matter most "
+        "(docs/tuning.md).",
     )
     tuning_warm_start: bool = setting(
         True,
