@@ -69,6 +69,7 @@ with DAG(
         training=[train.output, tune.output],
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )
+    chosen >> model  # a run that goes on to neither job has nothing to register
     score = operators.TransformOperator(
         task_id="score",
         doc_md="A SageMaker batch transform of the test events.",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+_FEW = 15  # Params
 _ORDER = ("retrain", "tune", "recommend", "serve", "rollback", "janitor")
 
 
@@ -22,7 +23,9 @@ def page() -> str:
         "# The DAGs",
         "",
         "Made from `dags/` by `make docs`: do not edit. How they are run day by day stands in",
-        "[operating.md](operating.md), every Param and variable in [settings.md](settings.md).",
+        "[operating.md](operating.md), every variable, and every Param of retraining and tuning, in",
+        "[settings.md](settings.md). Tasks of pool `FMREC_JOBS_POOL` hold a SageMaker job; they use",
+        "the pool that this variable names, on a laptop `fmrec_jobs` with two slots.",
         "",
         "| DAG | schedule | waits for | |",
         "|---|---|---|---|",
@@ -58,9 +61,21 @@ def _section(dag: dict[str, Any]) -> list[str]:
             f"| `{task['id']}` | {task['text']}{rule} | {task['operator']} | {task['retries']} "
             f"| {task['longest']} | {task['pool']} | {_marked(task['updates'])} |"
         )
-    if dag["params"]:
-        lines += ["", "| section of the form | Params |", "|---|---|"]
-        lines += [f"| {name} | {_marked(each)} |" for name, each in dag["params"].items()]
+    return lines + _params(dag["params"])
+
+
+def _params(sections: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """The Params, section by section: those that settings.md has by name, others with their text."""
+    if not sections:
+        return []
+    if sum(len(each) for each in sections.values()) > _FEW:
+        lines = ["", "| section of the form | Params ([settings](settings.md)) |", "|---|---|"]
+        return lines + [f"| {name} | {_marked(each)} |" for name, each in sections.items()]
+    lines = ["", "| section of the form | Param | default | |", "|---|---|---|---|"]
+    for section, params in sections.items():
+        for name, each in params.items():
+            default = "" if each["default"] is None else f"`{each['default']}`"
+            lines.append(f"| {section} | `{name}` | {default} | {each['text']} |")
     return lines
 
 
@@ -118,6 +133,8 @@ def _parsed() -> list[dict[str, Any]]:
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "PYTHONPATH": str(ROOT / "plugins"),
+            # A page for all: which pool it is, each Airflow says for itself.
+            "FMREC_JOBS_POOL": "FMREC_JOBS_POOL",
         }
         answer = subprocess.run(
             [sys.executable, __file__], env=environ, capture_output=True, text=True, check=False
@@ -140,11 +157,13 @@ def _described() -> list[dict[str, Any]]:
 
 
 def _facts(dag: Any) -> dict[str, Any]:
-    sections: dict[str, list[str]] = {}
+    sections: dict[str, dict[str, Any]] = {}
     for name in dag.params:
-        section = dag.params.get_param(name).schema.get("section")
+        param = dag.params.get_param(name)
+        section = param.schema.get("section")
         if section is not None:
-            sections.setdefault(section, []).append(name)
+            told = {"default": param.value, "text": param.schema["description_md"]}
+            sections.setdefault(section, {})[name] = told
     condition = getattr(dag.timetable, "asset_condition", None)
     waits_for = [asset.name for asset in condition.objects] if condition else []
     cron = getattr(dag.timetable, "expression", None)

@@ -64,6 +64,40 @@ def test_a_process_is_known_again_by_its_start(tmp_path: Path, module: dict[str,
     assert not processes.alive(process.pid, began)
 
 
+def test_a_leader_that_was_killed_leads_no_more_and_leaves_a_session(
+    tmp_path: Path, module: dict[str, str]
+) -> None:
+    log = tmp_path / "log"
+    process = processes.start(["stubborn"], module, log)
+    began = processes.started_at(process.pid)
+    assert soon(lambda: log.is_file() and "ready" in log.read_text())
+    assert processes.leads(process.pid, began)
+    assert not processes.leads(process.pid, began - 3600)
+    process.kill()
+    process.wait()
+    assert not processes.leads(process.pid, began)
+    assert processes.alive(process.pid, began)
+    processes.kill(process.pid)
+    assert processes.members(process.pid) == []
+    assert not processes.alive(process.pid, began)
+
+
+def test_a_session_is_killed_without_being_asked(tmp_path: Path) -> None:
+    (tmp_path / "polite.py").write_text(POLITE)
+    environ = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    log = tmp_path / "log"
+    process = processes.start(["polite"], environ, log)
+    assert soon(lambda: log.is_file() and "ready" in log.read_text())
+    processes.kill(process.pid)
+    assert process.wait() == -signal.SIGKILL
+    assert "left in order" not in log.read_text()
+
+
+def test_a_number_that_was_given_away_at_the_last_start_of_the_machine() -> None:
+    own = os.getsid(0)
+    assert not processes.alive(own, psutil.boot_time() - 3600)
+
+
 OWNER = """
 import os, sys, time
 from pathlib import Path

@@ -133,15 +133,33 @@ def test_of_a_deferred_job_the_end_of_the_log_is_shown(
 ) -> None:
     hook = FakeSageMaker()
     name = hook.put(train(hook).request(1), {**COMPLETED, **states("Training", "Completed")})
-    hook.logs.lines = [metric(0, 1.5), *(f"line {n} ends" for n in range(300)), metric(1, 1.0)]
+    hook.logs.lines = [metric(0, 1.5), *(f"line {n} ends" for n in range(400)), metric(1, 1.0)]
     train(hook).execute_complete(context(), {"status": "success", "job_name": name})
     said = capsys.readouterr().out
     assert "Training: it is Training" in said
     assert "102 lines before these are in CloudWatch" in said
     assert "line 100 ends" not in said
-    assert "line 299 ends" in said
+    assert "line 399 ends" in said
     # Of the whole log, not of what is shown.
     assert "1.5 → 1, best 1 (epoch 1)" in said
+
+
+def test_of_a_job_that_prints_thousands_of_lines_the_last_are_shown(
+    train: Any, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    hook.logs.lines = [f"line {n} ends" for n in range(5000)]
+
+    def then() -> None:
+        hook.logs.lines += [f"line {len(hook.logs.lines)} ends"]
+
+    clock.then = then
+    train(hook).execute(context())
+    said = capsys.readouterr().out
+    assert said.count(" ends") < 400
+    assert "4700 lines before these are in CloudWatch" in said
+    assert "line 4999 ends" in said
+    assert "line 5000 ends" in said
 
 
 def test_links_lead_to_the_region_of_the_connection(train: Any) -> None:

@@ -32,6 +32,7 @@ SHAPES: dict[str, dict[str, set[str]]] = {
         "ingest": PREPARED["ingest"] | {"evaluate"},
         "events": PREPARED["events"] | {"evaluate"},
         "recordio": PREPARED["recordio"] | {"score", "evaluate"},
+        "choose": PREPARED["choose"] | {"model"},
         "train": {"model"},
         "tune": {"model"},
         "model": {"score", "evaluate"},
@@ -41,7 +42,13 @@ SHAPES: dict[str, dict[str, set[str]]] = {
         "approve": {"release"},
         "release": set(),
     },
-    "fmrec_tune": {**PREPARED, "train": {"adopt"}, "tune": {"adopt"}, "adopt": set()},
+    "fmrec_tune": {
+        **PREPARED,
+        "events": PREPARED["events"] | {"adopt"},
+        "train": {"adopt"},
+        "tune": {"adopt"},
+        "adopt": set(),
+    },
 }
 
 

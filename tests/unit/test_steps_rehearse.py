@@ -62,6 +62,8 @@ def test_all_requests_are_written_as_aws_would_take_them(
     assert told["estimate"] == pytest.approx(written["estimate"]["expected"])
     assert told["at_most"] == pytest.approx(written["estimate"]["at_most"])
     assert told["currency"] == "USD"
+    assert told["run"] == world.xcom["run"]["layout"]["run"]
+    assert list(told["links"]) == names
 
 
 ROLE = "arn:aws:iam::111122223333:role/jobs"

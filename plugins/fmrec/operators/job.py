@@ -150,7 +150,7 @@ class JobOperator(SageMakerBaseOperator):
         description = self._seen(name)
         if description[self.status_key] in LIVE:
             self._give_up(name, told)
-        self._watch(name).look_back(self.history(description))
+        self._watch(name).look(self.history(description), ended=True)
         result = self._ended(context, description, created=created)
         # A job of an earlier attempt was stopped: this one starts its own.
         return self.execute(context) if result is None else result
@@ -318,9 +318,9 @@ class JobOperator(SageMakerBaseOperator):
         """Look at a job until it has ended, and tell what it says; its last description."""
         watch = self._watch(name)
         while True:
-            watch.look(self.history(description))
-            if description[self.status_key] not in LIVE:
-                watch.show_curve()
+            ended = description[self.status_key] not in LIVE
+            watch.look(self.history(description), ended=ended)
+            if ended:
                 return description
             self._pause(name)
             description = self._seen(name)

@@ -13,8 +13,9 @@ from fmrec.operators.refusals import code, is_of_the_moment, means_missing
 
 log = logging.getLogger(__name__)
 
-# So many lines of a job's log are shown that nobody read while it ran.
-_LAST_LINES = 200
+# So many lines of a job's log are shown at each look.
+_MOST_LINES = 300
+_METRIC = "#quality_metric"
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDEST = 60
 
@@ -30,32 +31,26 @@ class Watch:
         self._history: list[str] = []
         self._lines: list[str] = []
 
-    def look(self, history: list[str]) -> None:
-        """Tell what has happened since, and what the job has printed."""
+    def look(self, history: list[str], *, ended: bool) -> None:
+        """Tell what has happened since, and what the job has printed; at its end, all of that.
+
+        Of many lines the last are told: a fast job may print thousands between two looks.
+        """
         for place, line in enumerate(history):
             if self._history[place : place + 1] != [line]:
                 self._log.info("%s: %s", self._job, line)
         self._history = history
-        lines = self._tail.read()
-        for line in lines:
+        lines = self._tail.read(to_end=ended)
+        if len(lines) > _MOST_LINES:
+            left_out = len(lines) - _MOST_LINES
+            self._log.info("… %d lines before these are in CloudWatch", left_out)
+        for line in lines[-_MOST_LINES:]:
             self._log.info("%s", line)
-        self._lines += lines
+        self._lines += (line for line in lines if _METRIC in line)
+        if ended:
+            self._show_curve()
 
-    def look_back(self, history: list[str]) -> None:
-        """Tell of a job that has ended what nobody told while it ran, but no more than so much."""
-        for line in history:
-            self._log.info("%s: %s", self._job, line)
-        self._lines = self._tail.read()
-        if len(self._lines) > _LAST_LINES:
-            self._log.info(
-                "… %d lines before these are in CloudWatch", len(self._lines) - _LAST_LINES
-            )
-        for line in self._lines[-_LAST_LINES:]:
-            self._log.info("%s", line)
-        self.show_curve()
-
-    def show_curve(self) -> None:
-        """Tell how the training went."""
+    def _show_curve(self) -> None:
         if found := curve(self._lines):
             self._log.info("Learning curve:\n%s", "\n".join(found))
 
@@ -71,14 +66,17 @@ class Tail:
         self._tokens: dict[str, str | None] = {}
         self._readable = True
 
-    def read(self) -> list[str]:
-        """The lines that are new. A log that cannot be read costs one warning and nothing else."""
+    def read(self, *, to_end: bool) -> list[str]:
+        """The lines that are new: all of them, or as many as one answer has.
+
+        A log that cannot be read costs one warning and nothing else.
+        """
         lines: list[str] = []
         if not self._readable:
             return lines
         try:
             for stream in self._streams():
-                lines += self._new(stream)
+                lines += self._new(stream, to_end=to_end)
         except (ClientError, BotoCoreError) as error:
             # The group appears with the account's first job, a stream when its host starts.
             absent = isinstance(error, ClientError) and means_missing(error)
@@ -99,7 +97,7 @@ class Tail:
             for stream in page["logStreams"]:
                 yield stream["logStreamName"]
 
-    def _new(self, stream: str) -> Iterator[str]:
+    def _new(self, stream: str, *, to_end: bool) -> Iterator[str]:
         named = {"logGroupName": self._group, "logStreamName": stream, "startFromHead": True}
         while True:
             token = self._tokens.get(stream)
@@ -109,7 +107,7 @@ class Tail:
             for event in answer["events"]:
                 yield from filter(str.strip, event["message"].splitlines())
             # The same token again says that this is the end, for now.
-            if answer["nextForwardToken"] == token:
+            if not to_end or answer["nextForwardToken"] == token:
                 return
 
 

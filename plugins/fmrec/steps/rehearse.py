@@ -40,8 +40,9 @@ def rehearse(
     """Write every request that would be sent to SageMaker, in its order, an estimate, and rights.
 
     `releases` says whether the run scores and publishes a model. Names are those of first
-    attempts. Nothing but S3 is asked. The result has the URIs of the files, and what the run is
-    expected to cost and may cost at most, None where a price is not known.
+    attempts. Nothing but S3 is asked. The result has the URIs of the files, links that let whoever
+    has them read these for an hour, and what the run is expected to cost and may cost at most, None
+    where a price is not known.
     """
     this = Run.from_xcom(run)
     layout = this.layout
@@ -57,10 +58,12 @@ def rehearse(
         store.put(layout.requests(name), text.encode(), replace=True)
     log.info("%s\n%s", ", ".join(requests), _table(costs))
     return {
+        "run": layout.run,
         "files": [layout.uri(layout.requests(name)) for name in files],
         "estimate": costs["expected"],
         "at_most": costs["at_most"],
         "currency": costs["currency"],
+        "links": {name: store.link(layout.requests(name), seconds=3_600) for name in files},
     }
 
 

@@ -1,0 +1,120 @@
+"""`python -m fmrec backfill` and `status` on a real stack: watched, left, taken up, repeated."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from airflow_stack import ROOT, Airflow, command
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+SHORT = ("--source", "sample", "--epochs", "3", "--num-factors", "8")
+
+
+def fmrec(
+    environ: dict[str, str], *words: str, code: int = 0, seconds: float = 400
+) -> tuple[str, str]:
+    """What a command prints and what it complains of; it ends with this code."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "fmrec", *words],
+        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=seconds, check=False,
+    )  # fmt: skip
+    assert answer.returncode == code, answer.stdout + answer.stderr
+    return answer.stdout, answer.stderr
+
+
+def backfilled(airflow: Airflow) -> list[dict[str, str]]:
+    runs = airflow.runs("?limit=100&run_type=backfill&order_by=logical_date")["dag_runs"]
+    return [run for run in runs if run["run_type"] == "backfill"]
+
+
+def noted(airflow: Airflow) -> bool:
+    """Whether Airflow counts no backfill as at work."""
+    found = airflow.call("GET", "/api/v2/backfills?dag_id=fmrec_retrain")["backfills"]
+    return all(each["completed_at"] for each in found)
+
+
+def soon(holds: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 120
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.5)
+    return holds()
+
+
+def days_of(table: str) -> list[str]:
+    """The moments of the table of figures."""
+    return re.findall(r"^(1998-\d\d-\d\d) [0-9a-f]{8}", table, flags=re.M)
+
+
+def test_days_are_rebuilt_also_when_nobody_watches(
+    airflow: Airflow, environ: dict[str, str]
+) -> None:
+    words = ["backfill", "--from", "1998-03-01", "--to", "1998-03-03", *SHORT]
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "fmrec", *words],
+        cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert soon(lambda: backfilled(airflow) != [])
+    watcher.send_signal(signal.SIGINT)
+    said, _ = watcher.communicate(timeout=60)
+    assert watcher.returncode == 130, said
+    assert "The backfill goes on. The same command shows again how far it is" in said
+
+    other = ["backfill", "--from", "1998-01-01", "--to", "1998-01-02", *SHORT]
+    _, complaint = fmrec(environ, *other, code=1)
+    assert "a backfill of 1998-03-01 to 1998-03-03 is at work" in complaint
+
+    said, _ = fmrec(environ, *words)
+    assert "is at work already: watching it" in said
+    assert days_of(said) == ["1998-03-02", "1998-03-03", "1998-03-04"]
+    runs = backfilled(airflow)
+    assert [run["state"] for run in runs] == ["success"] * 3
+    assert {run["conf"]["epochs"] for run in runs} == {3}  # type: ignore[index]
+
+    jobs = airflow.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
+    assert soon(lambda: noted(airflow)), "Airflow notes the end of a backfill twice a minute"
+    said, _ = fmrec(environ, *words)
+    assert "3 of the days have been rebuilt before, and are kept." in said
+    assert days_of(said) == ["1998-03-02", "1998-03-03", "1998-03-04"]
+    again = airflow.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
+    assert {job["TrainingJobName"] for job in again} == {job["TrainingJobName"] for job in jobs}
+
+
+def test_a_day_that_fails_is_named_with_its_task_and_error(
+    airflow: Airflow, environ: dict[str, str]
+) -> None:
+    """Nobody had rated anything before the first day's end of this split's last tenth."""
+    words = ["backfill", "--from", "1997-09-20", "--to", "1997-09-20", *SHORT]
+    _, complaint = fmrec(environ, *words, code=1)
+    assert "1 of 1 days have failed:" in complaint
+    assert re.search(r"1997-09-20, task \w+: \w+Error: ", complaint)
+    assert f"{airflow.ui}/dags/fmrec_retrain/runs/" in complaint
+
+
+def test_status_says_what_is_up_and_what_has_died(
+    airflow: Airflow, environ: dict[str, str], state: Path
+) -> None:
+    said, _ = fmrec(environ, "status")
+    assert len(re.findall(r"^ (local-aws|api-server|scheduler|dag-processor|triggerer) .* runs *$",
+                          said, flags=re.M)) == 5  # fmt: skip
+    assert re.search(r"^ fmrec_retrain +\d+ +\d+ +[3-9] +[01] +\d{4}-", said, flags=re.M)
+    assert re.search(r"^ fmrec_tune +paused ", said, flags=re.M)
+    assert "SageMaker: 0 jobs in progress" in said
+    assert "no budget is set" in said
+    started = json.loads((state / "up" / "stack.json").read_text())["started"]
+    (triggerer,) = [each["pid"] for each in started if each["name"] == "triggerer"]
+    psutil.Process(triggerer).kill()
+    said, _ = fmrec(environ, "status")
+    assert re.search(r"^ triggerer .* has ended: `make up` starts it again", said, flags=re.M)
+    assert "triggerer had ended: starting it again" in command(environ, "make", "up")
+    said, _ = fmrec(environ, "status")
+    assert "has ended" not in said
