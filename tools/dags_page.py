@@ -23,9 +23,9 @@ def page() -> str:
         "# The DAGs",
         "",
         "Made from `dags/` by `make docs`: do not edit. How they are run day by day stands in",
-        "[operating.md](operating.md), every variable, and every Param of retraining and tuning, in",
-        "[settings.md](settings.md). Tasks of pool `FMREC_JOBS_POOL` hold a SageMaker job; they use",
-        "the pool that this variable names, on a laptop `fmrec_jobs` with two slots.",
+        "[operating.md](operating.md); every variable, and every Param of retraining and tuning,",
+        "in [settings.md](settings.md). Tasks of pool `FMREC_JOBS_POOL` hold a SageMaker job; they",
+        "use the pool that this variable names, on a laptop `fmrec_jobs` with two slots.",
         "",
         "| DAG | schedule | waits for | |",
         "|---|---|---|---|",
@@ -65,7 +65,7 @@ def _section(dag: dict[str, Any]) -> list[str]:
 
 
 def _params(sections: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
-    """The Params, section by section: those that settings.md has by name, others with their text."""
+    """The Params by section: by name where settings.md has them, else with their text."""
     if not sections:
         return []
     if sum(len(each) for each in sections.values()) > _FEW:

@@ -170,6 +170,13 @@ def test_down_ends_what_a_dead_scheduler_has_left(folder: Path) -> None:
     assert all(processes.members(each.pid) == [] for each in before.started)
 
 
+def test_the_pool_is_the_one_that_others_import() -> None:
+    file = Path(__file__).resolve().parents[2] / "docs" / "pools.json"
+    (name, pool), *others = json.loads(file.read_text()).items()
+    assert others == []
+    assert {"name": name, **pool} == stack.POOL
+
+
 def health(monkeypatch: pytest.MonkeyPatch, beat: datetime, status: str = "healthy") -> None:
     content = {
         "metadatabase": {"status": "healthy"},

@@ -33,6 +33,7 @@ from steps_world import World
 
 pytestmark = pytest.mark.e2e
 
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/fmrec-fm:local"
 ROLE = "arn:aws:iam::123456789012:role/fmrec-local"
 LANE = "rating-sample-time"
 KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
@@ -81,7 +82,9 @@ class Service:
         self.name = self.layout.endpoint(LANE)
         self.store = Store(self.s3, "fmrec")
         self.world = World(self.s3, cache)
-        self.world.deployment = replace(self.world.deployment, role_arn=ROLE, poll_seconds=1)
+        self.world.deployment = replace(
+            self.world.deployment, role_arn=ROLE, poll_seconds=1, image_uri=IMAGE
+        )
 
     def client(self, service: str) -> Any:
         return boto3.Session(region_name="us-east-1").client(
@@ -265,6 +268,27 @@ def test_the_scores_are_those_of_the_batch_transform(service: Service, first: Ru
     # A repeated run finds it, and makes nothing a second time.
     assert service.serve()["done"] == "left as it is"
     assert service.served() == found
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"image": "fmrec", "solver": "mcmc", "features": "everything"},
+        {"image": "fmrec", "objective": "ranking", "features": "history"},
+    ],
+    ids=["wide rows", "ranking"],
+)
+def test_other_models_answer_as_their_batch_transform_too(
+    service: Service, params: dict[str, Any]
+) -> None:
+    """In the batch other rows came together, and sums were added up in another order."""
+    run = service.champion("other", **params)
+    proven = service.serve(lane=run.lane, smoke_rows=777)
+    assert proven["lane"] == run.lane
+    assert proven["rows"] == 777
+    print(proven["largest_difference"])
+    assert proven["largest_difference"] < smoke.TOLERANCE / 10
+    service.settle(service.choose(lane=run.lane, action="teardown"))
 
 
 def test_an_update_has_no_gap_and_a_rollback_neither(

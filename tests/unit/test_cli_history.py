@@ -100,7 +100,7 @@ class Past:
             name, FIRST + timedelta(days=day), SETTINGS | settings, self.deployment, self.s3
         )
         keys = {"sources": self.index, "users": "users", "items": "items"}
-        made = events(told, {"keys": keys}, self.s3)
+        made = events(told, {"keys": keys, "erasure": ""}, self.s3)
         run = Run.from_xcom(told)
         manifest = {
             "schema": 1, "run_id": run.run_id, "as_of": run.as_of.isoformat(),

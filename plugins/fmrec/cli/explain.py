@@ -13,19 +13,13 @@ from rich.table import Table
 from rich.text import Text
 from scipy import sparse
 
-from fmrec.cli import zone
-from fmrec.errors import ConfigurationError, DataError
+from fmrec.cli import runs, zone
+from fmrec.errors import DataError
 from fmrec.events.encoders import FEATURES
 from fmrec.events.space import FeatureSpace
 from fmrec.events.window import as_seconds
 from fmrec.fm.explanation import Explanation, Term, explain
-from fmrec.layout import Layout, Run
-from fmrec.settings import Deployment
-from fmrec.steps import published
-from fmrec.steps.published import Published
-from fmrec.store import Store
-
-LATEST = "latest"
+from fmrec.layout import Run
 
 # Features whose values are films: their names show titles.
 _FILMS = ("item", "rated", "previous")
@@ -44,7 +38,7 @@ def show(run: str, user: int, item: int, top: int, console: Console | None = Non
     """
     console = console or Console()
     store, deployment = zone.open_store()
-    past = _published(store, deployment, run)
+    past = runs.find(store, deployment, run)
     this, design, model = past.run, past.design(), past.model()
     row = design.asked(np.array([user]), np.array([item]), as_seconds(this.as_of))
     notes = [
@@ -69,25 +63,6 @@ def show(run: str, user: int, item: int, top: int, console: Console | None = Non
     _print(console, "\nand, one by one, of\n")
     console.print(_table(bias, found.largest(top), top, found.count - 1, found.raw))
     return found
-
-
-def _published(store: Store, deployment: Deployment, run: str) -> Published:
-    layout = Layout(store.bucket, deployment.prefix, "")
-    where = f"s3://{store.bucket}/{layout.published}"
-    keys = list(published.names(layout, store))
-    if not keys:
-        raise ConfigurationError(f"no run is published in {where}: trigger fmrec_retrain first")
-    if run == LATEST:
-        as_of = max(keys).partition("-")[0]
-        latest = [Published.of(layout.of(key), store) for key in keys if key.startswith(as_of)]
-        return max(latest, key=lambda each: str(each.manifest["finished"]))
-    if run not in keys:
-        known = ", ".join(sorted(keys, reverse=True)[:5])
-        raise ConfigurationError(
-            f"run {run!r} is not published in {where}: name one that is, such as {known}, or "
-            f"{LATEST}"
-        )
-    return Published.of(layout.of(run), store)
 
 
 def _missing(

@@ -43,7 +43,13 @@ _AIRFLOW = {
     "dag-processor": ["fmrec.cli.warm", "fmrec.operators", "--", "airflow", "dag-processor"],
     "triggerer": ["airflow", "triggerer", "--skip-serve-logs"],
 }
-POOL, POOL_SLOTS = "fmrec_jobs", 2
+# As docs/pools.json has it. Its slots stand for jobs also while the triggerer watches them.
+POOL = {
+    "name": "fmrec_jobs",
+    "slots": 2,
+    "description": "SageMaker jobs at once",
+    "include_deferred": True,
+}
 
 
 def up() -> None:
@@ -235,7 +241,7 @@ def _environ(root: Path, folder: Path, stack: Stack) -> dict[str, str]:
         "AIRFLOW__API__PORT": stack.ui.rpartition(":")[2],
         "AIRFLOW__API__BASE_URL": stack.ui,
         "AIRFLOW__API__WORKERS": "1",
-        "FMREC_JOBS_POOL": POOL,
+        "FMREC_JOBS_POOL": str(POOL["name"]),
         "AIRFLOW__API__SECRET_KEY": stack.key,
         "AIRFLOW__API_AUTH__JWT_SECRET": stack.key,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{stack.ui}/execution/",
@@ -304,15 +310,10 @@ def _healthy(ui: str, since: Mapping[str, datetime]) -> bool:
 
 
 def _make_pool(stack: Stack) -> None:
-    """The pool of the tasks that hold a SageMaker job, unless it is there: a person may change it.
-
-    Its slots stand for the jobs that run at once, also while the triggerer watches them.
-    """
+    """Make the pool of the tasks that hold a job, unless it is there: a person may change it."""
     with airflow_api.opened(stack) as api:
-        if POOL not in {each["name"] for each in api.every("pools", "pools")}:
-            about = "SageMaker jobs at once"
-            pool = {"name": POOL, "slots": POOL_SLOTS, "description": about}
-            api.post("pools", pool | {"include_deferred": True})
+        if POOL["name"] not in {each["name"] for each in api.every("pools", "pools")}:
+            api.post("pools", POOL)
 
 
 def _tell(root: Path, stack: Stack, console: Console) -> None:

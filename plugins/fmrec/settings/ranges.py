@@ -23,9 +23,9 @@ _BUILT_IN_WHOLE = {"epochs": (1, 1000), "mini_batch_size": (100, 10_000)}
 _BUILT_IN = (1e-8, 512.0)
 # How far around its default each is searched, by solver: docs/tuning.md says why these.
 _AROUND: Mapping[str, Mapping[str, float]] = {
-    "adam": {"epochs": 2, "linear_lr": 5, "factors_lr": 5, "factors_wd": 10},
-    "mcmc": {"num_factors": 3, "burn_in": 3},
-    "catalogue": {"epochs": 2, "factors_lr": 3, "factors_wd": 3, "als_factors": 2},
+    "adam": {"epochs": 1.5, "factors_lr": 2, "factors_wd": 3},
+    "mcmc": {"num_factors": 2, "burn_in": 2},
+    "catalogue": {"epochs": 1.5, "factors_lr": 2, "factors_wd": 2, "als_factors": 2},
 }
 _FORM = "such as factors_lr=0.0001..0.01 log, epochs=10..60"
 _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"

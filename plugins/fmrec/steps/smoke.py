@@ -111,7 +111,7 @@ def compare(endpoint: str, asked: Sample, runtime: SageMakerRuntimeClient) -> Xc
             f"{TOLERANCE:g}; most of all {told}"
         )
     log.info(
-        "%d test events in %d requests: the scores are those of the batch transform; the largest "
+        "%d test events (requests: %d): the scores are those of the batch transform; the largest "
         "difference is %.3g: %s",
         found.size, len(batches), difference[largest], told,
     )  # fmt: skip
