@@ -1,4 +1,4 @@
-"""`up` starts again what has died, and that alone: a real local AWS, a stand-in of Airflow."""
+"""`up` starts again what has died, and that alone. Real processes stand in for the components."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from fmrec.cli import processes, stack
 from fmrec.cli.started import Stack
 from fmrec.errors import FmrecError
 
-# Each component has a child, as the scheduler has its workers.
+# Each component has a child, as the scheduler has its workers, and ends it when it is asked to end.
 AIRFLOW = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
 print("called", sys.argv[1:], flush=True)
 if sys.argv[1:] == ["fails"]:
     sys.exit(1)
+if "--port" in sys.argv:
+    print(f"ready on http://127.0.0.1:{sys.argv[2]}, state in {sys.argv[4]}", flush=True)
 if sys.argv[1:] != ["db", "migrate"]:
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    signal.signal(signal.SIGTERM, lambda *_: (child.kill(), child.wait(), sys.exit()))
     time.sleep(600)
 """
 
@@ -56,6 +59,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(stack, "_environ", environ)
     names = ("api-server", "scheduler")
     monkeypatch.setattr(stack, "_AIRFLOW", {name: ["airflow", name] for name in names})
+    monkeypatch.setattr(stack, "_AWS_MODULE", "airflow")
+    monkeypatch.setattr(stack.environment, "make_bucket", lambda _: None)
     monkeypatch.setattr(stack, "_healthy", lambda *_: True)
     monkeypatch.setattr(stack, "_make_pool", lambda _: None)
     yield tmp_path / "state" / "up"
@@ -123,7 +128,7 @@ def test_the_log_of_what_died_is_kept(folder: Path) -> None:
     assert (folder / "logs" / "scheduler.ended.log").read_text() == "the last words\n"
 
 
-def test_a_local_aws_comes_back_at_its_address_with_its_objects(folder: Path) -> None:
+def test_a_local_aws_comes_back_at_its_address(folder: Path) -> None:
     stack.up()
     before = read(folder)
     for name in ("local-aws", "scheduler"):

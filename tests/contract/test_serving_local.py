@@ -119,7 +119,7 @@ class Service:
         }  # fmt: skip
         world.evaluate(self.logs).release()
         champions.appoint(
-            self.store, self.layout, LANE, run=run.layout.run, as_of=run.as_of,
+            self.store, self.layout, run.lane, run=run.layout.run, as_of=run.as_of,
             manifest=run.layout.published_report("manifest.json"), artifact=artifact,
             at=datetime.now(UTC),
         )  # fmt: skip
@@ -286,7 +286,6 @@ def test_other_models_answer_as_their_batch_transform_too(
     proven = service.serve(lane=run.lane, smoke_rows=777)
     assert proven["lane"] == run.lane
     assert proven["rows"] == 777
-    print(proven["largest_difference"])
     assert proven["largest_difference"] < smoke.TOLERANCE / 10
     service.settle(service.choose(lane=run.lane, action="teardown"))
 

@@ -166,10 +166,12 @@ def end(session: int, *, grace: float = 15.0) -> None:
 
     Raises FmrecError naming the processes that are still there.
     """
-    for number, leader in ((signal.SIGTERM, True), (signal.SIGTERM, False)):
-        _send(session, number, leader=leader)
-        if _gone(session, grace):
-            return
+    if any(process.pid == session for process in members(session)):
+        _send(session, signal.SIGTERM, leader=True)
+        _gone(session, grace)
+    _send(session, signal.SIGTERM)
+    if _gone(session, grace):
+        return
     kill(session, grace=grace)
 
 

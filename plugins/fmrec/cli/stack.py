@@ -32,6 +32,7 @@ HOST = "127.0.0.1"
 FILE = "stack.json"
 START_SECONDS = 300
 _AWS = "local-aws"
+_AWS_MODULE = "fmrec.local_aws"
 # What each is started with. Tasks are forked from the scheduler, readers of DAG files from the DAG
 # processor.
 _AIRFLOW = {
@@ -138,7 +139,7 @@ def _begin(name: str, stack: Stack, environ: Mapping[str, str], folder: Path) ->
     if log.is_file():
         log.replace(log.with_suffix(".ended.log"))
     command = _AIRFLOW.get(name) or [
-        *("fmrec.local_aws", "--port", stack.aws.rpartition(":")[2]),
+        *(_AWS_MODULE, "--port", stack.aws.rpartition(":")[2]),
         *("--state", str(folder / "aws")),
     ]
     process = processes.start(command, environ, log)
