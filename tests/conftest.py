@@ -9,6 +9,11 @@ from typing import Any
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("fmrec", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fmrec")
 
 CONTRACT = Path(__file__).parent / "contract"
 

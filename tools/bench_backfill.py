@@ -101,7 +101,11 @@ def say(what: str) -> None:
 @contextmanager
 def up(state: Path, source: str) -> Iterator[Stack]:
     """A running stack; afterwards it is down."""
-    environ = os.environ | {"FMREC_STATE_DIR": str(state), "FMREC_SOURCE": source}
+    environ = os.environ | {
+        "FMREC_STATE_DIR": str(state),
+        "FMREC_SOURCE": source,
+        "FMREC_APPROVAL_HOURS": "0",  # nobody is there to answer
+    }
     stack = Stack(state / "up", environ)
     try:
         stack.fmrec("up")
@@ -137,13 +141,8 @@ class Stack:
         return run
 
     def rest(self) -> None:
-        """Wait until no task is at work or about to be. One that waits for a person is at rest."""
-        query = (
-            "SELECT count(*) FROM task_instance t JOIN dag_run r ON r.dag_id = t.dag_id "
-            "AND r.run_id = t.run_id WHERE r.state IN ('queued', 'running') AND NOT EXISTS "
-            "(SELECT 1 FROM task_instance w WHERE w.dag_id = t.dag_id AND w.run_id = t.run_id "
-            "AND w.state = 'awaiting_input')"
-        )
+        """Wait until no run is at work or about to be."""
+        query = "SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')"
         still = 0
         while still < 5:
             still = 0 if self.rows(query)[0][0] else still + 1

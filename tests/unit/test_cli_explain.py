@@ -65,7 +65,7 @@ class Shop:
             lines = "\n".join(json.dumps({"score": s}) for s in model.score(rows).tolist())
             name = each["key"].rpartition("/")[2]
             self.store.put(f"out/{run_id}/{name}.out", lines.encode())
-        job = {"name": "job", "status": "Completed", "seconds": 1}
+        job = {"name": "job", "status": "Completed", "seconds": 1, "billable_seconds": 1}
         training = job | {"artifact": f"s3://fmrec/models/{run_id}/model.tar.gz", "metrics": {}}
         transform = job | {"output": f"s3://fmrec/out/{run_id}/"}
         pages = SimpleNamespace(paginate=lambda **_: iter([{"events": []}]))

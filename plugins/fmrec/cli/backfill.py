@@ -20,7 +20,8 @@ from fmrec.errors import ConfigurationError, FmrecError
 from fmrec.layout import Run
 
 DAG = "fmrec_retrain"
-_POLL_SECONDS = 3.0
+# Each look costs Airflow a fifth of a second, on cores that the days are to have.
+_POLL_SECONDS = 5.0
 _OVER = {"success", "failed"}
 # As many as there are workers: the tasks of one day wait for each other.
 _AT_ONCE = 4
