@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo up down test check bench lock docs
+.PHONY: help demo up down test check soak bench lock docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## /  make \1@/p' Makefile | column -t -s @
@@ -24,7 +24,10 @@ check: .venv/development  ## lint, types, imports, unit tests: about six minutes
 	$(BIN)/pytest -q -m "not e2e" --numprocesses 2
 
 test: .venv/development .venv/sdk  ## every test, with real processes: a quarter of an hour
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not soak"
+
+soak: .venv/development  ## the DAGs for an hour: kill -9 in every step, approvals, a backfill
+	$(BIN)/pytest -m soak
 
 bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/ (LIBFM=PATH MYFM=1)
 	$(BIN)/python tools/bench_codec.py

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from airflow_stack import Airflow, command
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(1800)]
 
 CONF = {"source": "sample", "as_of": "1998-01-01T00:00:00+00:00", "epochs": 3, "num_factors": 8}
 STEPS = (

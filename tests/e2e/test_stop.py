@@ -23,7 +23,7 @@ import pytest
 from airflow_stack import Airflow
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
 DEFERRED = "fmrec_retrain_deferred"
 # The training takes half a minute: long enough to be met, short enough to be repeated.
 CONF = {
