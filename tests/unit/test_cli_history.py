@@ -91,7 +91,8 @@ class Past:
         self.store.put_table(f"{own}ratings", pa.table(columns, tables.RATINGS))
         self.store.put_table("users", tables.USERS.empty_table())
         self.store.put_table("items", tables.ITEMS.empty_table())
-        index = {"indexes": [{"ratings": [{"key": f"{own}ratings"}]}]}
+        part = {"name": self.index, "rows": len(user), "ratings": [{"key": f"{own}ratings"}]}
+        index = {"indexes": [part]}
         self.store.put(self.index, json.dumps(index).encode())
 
     def publish(self, day: int, name: str = "r", **settings: Any) -> Run:
