@@ -225,7 +225,7 @@ def page(given: argparse.Namespace, figures: Figures) -> list[str]:
         "",
         "On a laptop's stack (`make up`), with real training. Made by `tools/bench_backfill.py`.",
         "",
-        f"- {today:%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, {memory_gib()} GiB, load "
+        f"- {today:%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, {memory_gib():.0f} GiB, load "
         f"average at start {figures.load:.1f}",
         f"- Python {platform.python_version()}, Airflow {version('apache-airflow-core')}, "
         f"LocalExecutor, SQLite",
@@ -242,9 +242,10 @@ def page(given: argparse.Namespace, figures: Figures) -> list[str]:
         f"| under {OVERHEAD} s | {yes(alone.overhead < OVERHEAD)} |",
         "",
         f"A run that is alone takes {alone.seconds:.1f} s, of which {sum(alone.work.values()):.1f} "
-        "are steps and jobs. *Work* is the time of a step between what Airflow does before and",
-        "after it, and of a job (`train`, `score`) what SageMaker reports; asking for a job and",
-        "looking at it once a second count as Airflow's.",
+        "are steps and jobs.",
+        "*Work* is the time of a step between what Airflow does before and after it, and of a job",
+        "(`train`, `score`) what SageMaker reports; asking for a job and looking at it once a second",
+        "count as Airflow's.",
         "",
         "Seconds, of the tasks of the run that is alone and of those of the backfill:",
         "",

@@ -264,6 +264,23 @@ def test_a_person_who_acts_on_a_deferred_task_stops_its_job(
     assert client.stopped == [{member: "j"}]
 
 
+def test_a_trigger_has_its_client_before_somebody_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make one takes seconds, of which there are few then."""
+    client = Client()
+    waiting = trigger()
+
+    async def act() -> None:
+        monkeypatch.setattr(JobTrigger, "hook", lambda _: client)
+        task = asyncio.ensure_future(anext(aiter(waiting.run())))
+        await asyncio.sleep(0.2)
+        monkeypatch.setattr(JobTrigger, "hook", lambda _: None)
+        task.cancel()
+        await waiting.on_kill()
+
+    asyncio.run(act())
+    assert client.stopped == [{"TrainingJobName": "j"}]
+
+
 def test_a_job_that_cannot_be_stopped_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,8 @@ _STOP = {
 class JobTrigger(SageMakerTrigger):
     """The provider's trigger, which also stops the job when its task is cleared or marked."""
 
+    _client: Any = None
+
     def hook(self) -> JobHook:
         """A hook with patience."""
         made: JobHook = JobHook(  # type: ignore[no-untyped-call]
@@ -38,6 +40,8 @@ class JobTrigger(SageMakerTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire when the job has ended; a connection that fails now and then is borne."""
+        # Now: when somebody clears the task there is no time for it.
+        self._client = await asyncio.to_thread(self._connected)
         await asyncio.sleep(max(_FIRST_LOOK_SECONDS, self.waiter_delay))
         for left in reversed(range(_PATIENCE)):
             try:
@@ -68,5 +72,8 @@ class JobTrigger(SageMakerTrigger):
 
     def _stop(self) -> None:
         method, member = _STOP[self.job_type.lower()]
-        client: Any = self.hook().get_conn()
+        client = self._client or self._connected()
         getattr(client, method)(**{member: self.job_name})
+
+    def _connected(self) -> Any:
+        return self.hook().get_conn()
