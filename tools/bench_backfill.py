@@ -244,8 +244,8 @@ def page(given: argparse.Namespace, figures: Figures) -> list[str]:
         f"A run that is alone takes {alone.seconds:.1f} s, of which {sum(alone.work.values()):.1f} "
         "are steps and jobs.",
         "*Work* is the time of a step between what Airflow does before and after it, and of a job",
-        "(`train`, `score`) what SageMaker reports; asking for a job and looking at it once a second",
-        "count as Airflow's.",
+        "(`train`, `score`) what SageMaker reports; asking for a job and looking at it once a",
+        "second count as Airflow's.",
         "",
         "Seconds, of the tasks of the run that is alone and of those of the backfill:",
         "",
