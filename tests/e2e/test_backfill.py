@@ -92,11 +92,12 @@ def test_days_are_rebuilt_also_when_nobody_watches(
 def test_a_day_that_fails_is_named_with_its_task_and_error(
     airflow: Airflow, environ: dict[str, str]
 ) -> None:
-    """Nobody had rated anything before the first day's end of this split's last tenth."""
-    words = ["backfill", "--from", "1997-09-20", "--to", "1997-09-20", *SHORT]
+    """Nobody has rated so many films: nothing is left to train on."""
+    words = ["backfill", "--from", "1998-03-08", "--to", "1998-03-08", *SHORT]
+    words += ["--min-user-ratings", "100000"]
     _, complaint = fmrec(environ, *words, code=1)
     assert "1 of 1 days have failed:" in complaint
-    assert re.search(r"1997-09-20, task \w+: \w+Error: ", complaint)
+    assert re.search(r"1998-03-08, task events: \w+Error: .*min_user_ratings", complaint)
     assert f"{airflow.ui}/dags/fmrec_retrain/runs/" in complaint
 
 
