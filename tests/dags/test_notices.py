@@ -68,7 +68,7 @@ def test_a_late_run_is_told(hook: Hook) -> None:
     run = {"dag_id": "fmrec_retrain", "dag_run_id": "manual__1", "state": "running"}
     asyncio.run(notices.late({"dag_run": run}))
     assert hook.told[0]["event"] == "late"
-    assert hook.told[0]["text"] == "Run manual__1 of fmrec_retrain is not over after 3 hours."
+    assert hook.told[0]["text"] == "Run manual__1 of fmrec_retrain takes 3 hours more than usual."
 
 
 def test_a_webhook_that_refuses_costs_nothing_and_is_not_named(

@@ -30,8 +30,9 @@ def dag(doc: str) -> dict[str, Any]:
         # Longer than a person is waited for.
         "dagrun_timeout": timedelta(hours=operations.approval_hours + 6),
         "deadline": DeadlineAlert(
-            # Not the logical date: a backfilled day would be late from the start.
-            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            # Not the logical date: a backfilled day would be late from the start. Nor when it was
+            # queued: Airflow 3.3.2 cannot clear a run with such a deadline (HTTP 500).
+            reference=DeadlineReference.AVERAGE_RUNTIME(max_runs=10, min_runs=1),
             interval=timedelta(hours=operations.alert_hours),
             callback=AsyncCallback(notices.late),
         ),

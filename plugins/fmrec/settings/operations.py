@@ -23,7 +23,9 @@ class Operations:
         least=0,
     )
     alert_hours: int = variable(
-        "FMREC_ALERT_HOURS", 3, "A run that is not over after so many hours is notified."
+        "FMREC_ALERT_HOURS",
+        3,
+        "A run that takes so many hours more than the ten before it is notified.",
     )
     notify_url: str | None = variable(
         "FMREC_NOTIFY_URL",
