@@ -39,7 +39,8 @@ async def late(context: Mapping[str, Any]) -> None:
     dag_run = context["dag_run"]
     facts = {name: dag_run[name] for name in ("dag_id", "dag_run_id") if name in dag_run}
     hours = Operations.of(os.environ).alert_hours
-    text = f"Run {facts.get('dag_run_id')} of {facts.get('dag_id')} takes {hours} hours more than usual."
+    name = f"Run {facts.get('dag_run_id')} of {facts.get('dag_id')}"
+    text = f"{name} takes {hours} hours more than usual."
     await asyncio.to_thread(send, "late", text, facts)
 
 
