@@ -36,7 +36,7 @@ def dag(doc: str) -> dict[str, Any]:
             interval=timedelta(hours=operations.alert_hours),
             callback=AsyncCallback(notices.late),
         ),
-        "on_failure_callback": [notices.Notice()],
+        "on_failure_callback": [notices.failed],
         "default_args": {
             "owner": "fmrec",
             "retries": 3,
