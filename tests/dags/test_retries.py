@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from airflow.sdk import RetryAction
+from airflow.sdk.exceptions import AirflowTaskTimeout
 from botocore.exceptions import ClientError
 
 from fmrec import errors
@@ -21,6 +22,11 @@ def refused(code: str) -> ClientError:
 @pytest.mark.parametrize("kind", errors.PERMANENT)
 def test_what_would_fail_again_fails_at_once(kind: type[Exception]) -> None:
     assert Retries(FIRST).evaluate(kind("x"), 1, 3).action is RetryAction.FAIL
+
+
+def test_a_task_whose_time_is_over_gets_no_more_of_it() -> None:
+    """Its job was stopped; another one would cost as much and be stopped as well."""
+    assert Retries(FIRST).evaluate(AirflowTaskTimeout("x"), 1, 3).action is RetryAction.FAIL
 
 
 @pytest.mark.parametrize("code", ["NoSuchBucket", "AccessDenied", "ValidationException"])

@@ -174,19 +174,20 @@ def _fetch(published: Mapping[str, Any], report_to: Path | None, state: Path) ->
     As where they are published, the manifest is last, and an old one goes first.
     """
     target = report_to or state / "reports" / published["run"]
-    _copy(published["links"], target, "manifest.json")
-    return target / "report.json"
+    return _copy(published["links"], target, shown="report.json", last="manifest.json")
 
 
 def _fetch_requests(rehearsed: Mapping[str, Any], report_to: Path | None, state: Path) -> Path:
     """Copy the requests of a dry run to this machine; gives the path of estimate.json."""
     target = report_to or state / "dry-runs" / rehearsed["run"]
-    _copy(rehearsed["links"], target, "estimate.json")
-    return target / "estimate.json"
+    return _copy(rehearsed["links"], target, shown="estimate.json", last="estimate.json")
 
 
-def _copy(links: Mapping[str, str], target: Path, last: str) -> None:
-    """Copy the files that links lead to into a folder, the one that vouches for them last."""
+def _copy(links: Mapping[str, str], target: Path, shown: str, last: str) -> Path:
+    """Copy the files that links lead to into a folder, the one that vouches for them last.
+
+    Gives the path of the one that a person is shown.
+    """
     try:
         target.mkdir(parents=True, exist_ok=True)
         files = {name: _downloaded(link) for name, link in links.items()}
@@ -198,8 +199,9 @@ def _copy(links: Mapping[str, str], target: Path, last: str) -> None:
     except (OSError, httpx.HTTPError) as error:
         raise FmrecError(
             f"the run succeeded, but what it left could not be copied to {target} ({error}); it "
-            f"is at {links[last].partition('?')[0]}"
+            f"is at {links[shown].partition('?')[0]}"
         ) from None
+    return target / shown
 
 
 def _downloaded(link: str) -> bytes:

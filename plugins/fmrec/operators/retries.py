@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import RetryDecision, RetryPolicy
+from airflow.sdk.exceptions import AirflowTaskTimeout
 from botocore.exceptions import ClientError
 
 from fmrec import errors
@@ -58,6 +59,8 @@ class Retries(RetryPolicy):
         code = exception.response["Error"]["Code"] if isinstance(exception, ClientError) else ""
         if isinstance(exception, errors.PERMANENT) or code in _REFUSED:
             return RetryDecision.fail("repeating it would fail in the same way")
+        if isinstance(exception, AirflowTaskTimeout):
+            return RetryDecision.fail("execution_timeout is over; another attempt has no more time")
         if isinstance(exception, errors.BusyError) or code in _BUSY:
             delay = self._first * 4 * 2 ** (try_number - 1)
             return RetryDecision.retry(delay, "AWS is busy: the next attempt waits longer")
