@@ -38,8 +38,8 @@ def settings_page() -> str:
         "## What a run is told",
         "",
         "Each is a Param of `fmrec_retrain` (trigger form, `--conf` of the Airflow CLI), an option",
-        "of `python -m fmrec run`, and a variable that changes the default for all runs. The Params",
-        "of the other DAGs are in [dags.md](dags.md).",
+        "of `python -m fmrec run`, and a variable that changes the default for all runs. The",
+        "Params of the other DAGs are in [dags.md](dags.md).",
     ]
     section = ""
     for each in fields(RunSettings):

@@ -73,6 +73,17 @@ class Airflow:
             time.sleep(1)
         raise AssertionError(f"{run} did not come to {states}: {self.states(run)}")
 
+    def answer(self, run: str, chosen: str) -> dict[str, Any]:
+        """Press a button of the page, once it asks; gives what it showed."""
+        self.wait_for(run, "approve", {"awaiting_input"})
+        # Airflow 3.3.2 takes an answer within the second for a task that died, and asks again.
+        time.sleep(3)
+        path = f"/{run}/taskInstances/approve/-1/hitlDetails"
+        shown: dict[str, Any] = self.runs(path)
+        body = {"chosen_options": [chosen]}
+        self.call("PATCH", f"/api/v2/dags/fmrec_retrain/dagRuns{path}", body)
+        return shown
+
     def result(self, run: str, task: str) -> Any:
         path = f"/{run}/taskInstances/{task}/xcomEntries/return_value?deserialize=true"
         return self.runs(path)["value"]

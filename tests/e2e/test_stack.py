@@ -31,6 +31,21 @@ def test_everything_listens_on_this_machine_alone(airflow: Airflow, state: Path)
     assert addresses == {"127.0.0.1"}
 
 
+def test_the_schedule_rebuilds_the_day_that_has_just_ended(airflow: Airflow) -> None:
+    """A DAG that is unpaused runs for its last interval, and for none before."""
+    (run,) = [
+        each for each in airflow.runs("?limit=100")["dag_runs"] if each["run_type"] == "scheduled"
+    ]
+    name = run["dag_run_id"]
+    if airflow.wait_for(name, "approve", {"awaiting_input", "success"}) == "awaiting_input":
+        airflow.answer(name, "Approve")
+    assert airflow.wait(name) == "success"
+    as_of = datetime.fromisoformat(airflow.result(name, "plan")["as_of"])
+    assert as_of == datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    report = airflow.report(name)
+    assert report["counts"]["events"] == report["counts"]["predictions"] > 0
+
+
 def test_a_manual_run_without_a_date(airflow: Airflow) -> None:
     run = airflow.trigger({"source": "sample", "epochs": 3})
     assert airflow.wait(run) == "success"

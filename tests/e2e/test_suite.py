@@ -41,24 +41,13 @@ def until(found: Callable[[], Any], seconds: float = 200) -> Any:
     raise AssertionError("it did not come about")
 
 
-def answer(stack: Airflow, run: str, chosen: str) -> None:
-    """What the buttons of the page do, once the question is there."""
-    stack.wait_for(run, "approve", {"awaiting_input"})
-    # Airflow 3.3.2 takes an answer within the second for a task that died, and asks again.
-    time.sleep(3)
-    path = f"/{run}/taskInstances/approve/-1/hitlDetails"
-    detail = stack.runs(path)
-    assert "| compared with | metric |" in detail["body"]
-    assert detail["defaults"] == ["Reject"]
-    body = {"chosen_options": [chosen]}
-    stack.call("PATCH", f"/api/v2/dags/fmrec_retrain/dagRuns{path}", body)
-
-
 @pytest.fixture(scope="module")
 def crowned(suite: Airflow) -> str:
     """A run whose model a person made the champion."""
     run = suite.trigger(DOUBTED)
-    answer(suite, run, "Approve")
+    shown = suite.answer(run, "Approve")
+    assert "| compared with | metric |" in shown["body"]
+    assert shown["defaults"] == ["Reject"]
     assert suite.wait(run) == "success"
     return run
 
@@ -81,7 +70,7 @@ def test_a_person_s_yes_makes_a_champion_and_lists_for_all(suite: Airflow, crown
 
 def test_a_person_s_no_changes_nothing(suite: Airflow, crowned: str) -> None:
     run = suite.trigger(DOUBTED | {"split": "random"})
-    answer(suite, run, "Reject")
+    suite.answer(run, "Reject")
     assert suite.wait(run) == "success"
     assert not suite.result(run, "release")["promoted"]
 
@@ -93,7 +82,7 @@ def test_a_finished_run_that_is_repeated_starts_no_job(suite: Airflow, crowned: 
     suite.call("POST", f"/api/v2/dags/fmrec_retrain/dagRuns/{crowned}/clear", body)
     until(lambda: suite.runs(f"/{crowned}")["state"] in {"queued", "running"})
     until(lambda: suite.tasks(crowned)["evaluate"]["state"] == "success")
-    answer(suite, crowned, "Approve")
+    suite.answer(crowned, "Approve")
     assert suite.wait(crowned) == "success"
     assert jobs(suite) == before
     assert suite.report(crowned) == report
@@ -192,7 +181,7 @@ def test_an_earlier_champion_comes_back_in_one_click(
     second = suite.trigger(DOUBTED | {"epochs": 4})
     assert suite.wait_for(second, "approve", {"awaiting_input", "success", "skipped"})
     if suite.tasks(second)["approve"]["state"] == "awaiting_input":
-        answer(suite, second, "Reject")
+        suite.answer(second, "Reject")
     assert suite.wait(second) == "success"
     key = suite.result(second, "plan")["layout"]["run"]
     command(environ, sys.executable, "-m", "fmrec", "champion", "--appoint", key)

@@ -120,6 +120,8 @@ def test_a_plan_that_is_wrong_says_where(text, complaint):
         ("throttle", "s3", "503", "SlowDown"),
         ("server-error", "logs", "500", "InternalFailure"),
         ("server-error", "s3", "500", "InternalError"),
+        ("deny", "sagemaker", "400", "AccessDeniedException"),
+        ("deny", "s3", "403", "AccessDenied"),
     ],
 )
 def test_each_service_words_a_fault_in_its_own_way(plan, fault, service, status, code):

@@ -24,7 +24,7 @@ from fmrec.local_aws.state.records import Identity, Kind
 
 LOG = logging.getLogger(__name__)
 _LONGEST = 1e6  # seconds
-REQUEST_FAULTS = ("throttle", "server-error", "slow")
+REQUEST_FAULTS = ("throttle", "server-error", "deny", "slow")
 JOB_FAULTS = ("capacity", "crash", "interrupt")
 CRASHED = "InternalServerError: We encountered an internal error. Please try again."
 CAPACITY = (

@@ -23,6 +23,7 @@ _LONGEST_PLAN = 1 << 20
 _ANSWERS = {
     "throttle": (("ThrottlingException", 400), ("SlowDown", 503), "Rate exceeded"),
     "server-error": (("InternalFailure", 500), ("InternalError", 500), "A fault on purpose"),
+    "deny": (("AccessDeniedException", 400), ("AccessDenied", 403), "Access denied on purpose"),
 }
 
 
