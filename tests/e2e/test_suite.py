@@ -150,6 +150,27 @@ def test_a_form_value_out_of_range_is_refused_before_there_is_a_run(
         assert says in error.read().decode()
 
 
+def test_an_earlier_champion_comes_back_in_one_click(
+    suite: Airflow, crowned: str, environ: dict[str, str]
+) -> None:
+    second = suite.trigger(DOUBTED | {"epochs": 4})
+    assert suite.wait_for(second, "approve", {"awaiting_input", "success", "skipped"})
+    if suite.tasks(second)["approve"]["state"] == "awaiting_input":
+        suite.answer(second, "Reject")
+    assert suite.wait(second) == "success"
+    key = suite.result(second, "plan")["layout"]["run"]
+    command(environ, sys.executable, "-m", "fmrec", "champion", "--appoint", key)
+    path = "/api/v2/dags/fmrec_rollback/dagRuns"
+    conf = {"lane": "rating-sample-time"}
+    run = suite.call("POST", path, {"logical_date": None, "conf": conf})["dag_run_id"]
+    until(lambda: suite.call("GET", f"{path}/{run}")["state"] == "success")
+    told = command(environ, sys.executable, "-m", "fmrec", "champion")
+    entries = [line.split()[2] for line in told.splitlines() if "T000000Z-" in line]
+    first = suite.result(crowned, "plan")["layout"]["run"]
+    assert entries == [first, key, first]
+
+
+# At the end: after three failures in a row Airflow pauses the DAG.
 @pytest.mark.parametrize(
     ("conf", "task", "says"),
     [
@@ -173,23 +194,3 @@ def test_what_cannot_be_done_fails_at_once_and_leaves_nothing_running(
     log = suite.runs(f"/{run}/taskInstances/{task}/logs/1?full_content=true")
     assert says in json.dumps(log["content"])
     assert jobs(suite) == before
-
-
-def test_an_earlier_champion_comes_back_in_one_click(
-    suite: Airflow, crowned: str, environ: dict[str, str]
-) -> None:
-    second = suite.trigger(DOUBTED | {"epochs": 4})
-    assert suite.wait_for(second, "approve", {"awaiting_input", "success", "skipped"})
-    if suite.tasks(second)["approve"]["state"] == "awaiting_input":
-        suite.answer(second, "Reject")
-    assert suite.wait(second) == "success"
-    key = suite.result(second, "plan")["layout"]["run"]
-    command(environ, sys.executable, "-m", "fmrec", "champion", "--appoint", key)
-    path = "/api/v2/dags/fmrec_rollback/dagRuns"
-    conf = {"lane": "rating-sample-time"}
-    run = suite.call("POST", path, {"logical_date": None, "conf": conf})["dag_run_id"]
-    until(lambda: suite.call("GET", f"{path}/{run}")["state"] == "success")
-    told = command(environ, sys.executable, "-m", "fmrec", "champion")
-    entries = [line.split()[2] for line in told.splitlines() if "T000000Z-" in line]
-    first = suite.result(crowned, "plan")["layout"]["run"]
-    assert entries == [first, key, first]
