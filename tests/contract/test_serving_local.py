@@ -29,6 +29,7 @@ from fmrec.release import champions
 from fmrec.steps import janitor, serve, smoke
 from fmrec.steps.published import Published
 from fmrec.store import Store
+from local_aws_process import serving
 from steps_world import World
 
 pytestmark = pytest.mark.e2e
@@ -56,18 +57,8 @@ def wait(seconds: float) -> None:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a local AWS."""
-    state = tmp_path_factory.mktemp("aws")
-    command = [sys.executable, "-m", "fmrec.local_aws", "--port", "0", "--state", str(state)]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[4].rstrip(",")
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    with serving(tmp_path_factory.mktemp("aws")) as address:
+        yield address
 
 
 class Service:

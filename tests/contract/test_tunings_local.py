@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +21,7 @@ from fmrec.steps.events import events
 from fmrec.steps.ingest import ingest
 from fmrec.steps.plan import plan
 from fmrec.steps.recordio import recordio
+from local_aws_process import serving
 from steps_world import AS_OF, NOW, World
 
 pytestmark = pytest.mark.e2e
@@ -37,18 +34,8 @@ ENDED = {"Completed", "Failed", "Stopped"}
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a local AWS."""
-    state = tmp_path_factory.mktemp("aws")
-    command = [sys.executable, "-m", "fmrec.local_aws", "--port", "0", "--state", str(state)]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[4].rstrip(",")
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    with serving(tmp_path_factory.mktemp("aws")) as address:
+        yield address
 
 
 class Service:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +19,7 @@ from fmrec import ledger
 from fmrec.errors import AlgorithmError, BusyError, JobError
 from fmrec.layout import Run
 from fmrec.operators import ModelOperator, TrainingOperator, TransformOperator, TuningOperator
+from local_aws_process import serving
 from steps_world import World
 
 pytestmark = pytest.mark.e2e
@@ -33,18 +30,8 @@ IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/fmrec-fm:local"
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    state = tmp_path_factory.mktemp("aws")
-    command = [sys.executable, "-m", "fmrec.local_aws", "--port", "0", "--state", str(state)]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[4].rstrip(",")
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    with serving(tmp_path_factory.mktemp("aws")) as address:
+        yield address
 
 
 class Aws:

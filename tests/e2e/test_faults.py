@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+
+from local_aws_process import serving
 
 pytestmark = pytest.mark.e2e
 
@@ -24,15 +24,8 @@ RUN = (
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "fmrec.local_aws", "--port", "0", "--state"]
-    server = subprocess.Popen([*command, str(tmp_path / "aws")], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    try:
-        yield server.stdout.readline().split()[4].rstrip(",")
-    finally:
-        server.terminate()
-        assert server.wait(30) == 0
-        server.stdout.close()
+    with serving(tmp_path / "aws") as address:
+        yield address
 
 
 @pytest.fixture

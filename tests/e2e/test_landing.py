@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,28 +10,16 @@ from typing import Any
 import boto3
 import pytest
 
+from local_aws_process import serving
+
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("nothing_left_running")]
 
 
 @pytest.fixture
-def endpoint(tmp_path: Path, plain_environ: dict[str, str]) -> Iterator[str]:
+def endpoint(tmp_path: Path) -> Iterator[str]:
     """A local AWS of this test's own."""
-    command = [sys.executable, "-m", "fmrec.local_aws", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--state", str(tmp_path / "aws")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=plain_environ,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        yield next(word for word in ready.split() if word.startswith("http://")).rstrip(",")
-    finally:
-        process.terminate()
-        process.wait(30)
-        process.stdout.close()
+    with serving(tmp_path / "aws") as address:
+        yield address
 
 
 def test_replayed_days_become_a_model_and_bad_rows_are_kept(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from fmrec.store import Store
 from steps_world import World
 
 
@@ -26,3 +28,19 @@ def world(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         s3 = boto3.client("s3", region_name="us-east-1")
         s3.create_bucket(Bucket="fmrec")
         yield World(s3, cache)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of S3 in memory, with an empty bucket `bbb`."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with mock_aws():
+        made = boto3.client("s3", region_name="us-east-1")
+        made.create_bucket(Bucket="bbb")
+        yield made
+
+
+@pytest.fixture
+def store(client: Any) -> Store:
+    """That bucket."""
+    return Store(client, "bbb")

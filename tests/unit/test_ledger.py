@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from fmrec import ledger
 from fmrec.errors import ConflictError, DataError
@@ -18,15 +15,6 @@ from fmrec.store import Store
 
 LAYOUT = Layout("bbb", "movies", "any")
 MARCH = datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC)
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    with mock_aws():
-        made = boto3.client("s3", region_name="us-east-1")
-        made.create_bucket(Bucket="bbb")
-        yield Store(made, "bbb")
 
 
 def record(store: Store, name: str, at: datetime = MARCH, **told: Any) -> dict[str, Any]:

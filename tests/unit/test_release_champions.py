@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from fmrec.errors import ConflictError, DataError, StoreError
 from fmrec.layout import Layout
-from fmrec.release import champions
+from fmrec.release import histories
 from fmrec.release.champions import (
     Champion,
     NotPromotedError,
@@ -25,6 +23,7 @@ from fmrec.release.champions import (
     promote,
     reference,
 )
+from fmrec.release.histories import to_json
 from fmrec.store import Store
 
 LAYOUT = Layout("bbb", "movies", "any")
@@ -35,20 +34,6 @@ KEY = f"movies/champions/{LANE}/{{:08d}}.json"
 
 def day(number: int) -> datetime:
     return datetime(1998, 3, number, tzinfo=UTC)
-
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    with mock_aws():
-        made = boto3.client("s3", region_name="us-east-1")
-        made.create_bucket(Bucket="bbb")
-        yield made
-
-
-@pytest.fixture
-def store(client: Any) -> Store:
-    return Store(client, "bbb")
 
 
 def crown(store: Store, run: str, as_of: int, over: str | None, **more: Any) -> Champion:
@@ -396,7 +381,7 @@ def test_a_champion_after_a_rollback_may_describe_an_earlier_moment(store: Store
     crown(store, "a", 1, None)
     crown(store, "b", 5, "a")
     back = Champion(3, "rollback", LANE, "a", day(1), "m", "s3://b/a", None, NOW, "b")
-    store.put(KEY.format(3), back.to_json())
+    store.put(KEY.format(3), to_json(back))
     with pytest.raises(NotPromotedError, match="promoted before"):
         crown(store, "b", 5, "a")
     assert crown(store, "a", 1, "b") == back
@@ -416,7 +401,7 @@ def test_a_rollback_that_goes_forward_again_takes_the_place_of_the_last() -> Non
 
 
 def test_the_schema_is_the_one_that_is_written() -> None:
-    assert json.loads(past(("a", 1))[0].to_json())["schema"] == champions.SCHEMA == 1
+    assert json.loads(to_json(past(("a", 1))[0]))["schema"] == histories.SCHEMA == 1
 
 
 def test_a_moment_that_is_yet_to_come_locks_nobody_out(store: Store) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from fmrec.errors import ConflictError, DataError, StoreError
 from fmrec.layout import Layout, Run
 from fmrec.release import tunings
+from fmrec.release.histories import to_json
 from fmrec.release.tunings import Tuning, history, in_force, latest, parents, record
 from fmrec.settings import Deployment, RunSettings
 from fmrec.store import Store
@@ -57,20 +55,6 @@ def tuning(name: str, as_of: int, *, adopted: bool = True, **more: Any) -> Tunin
     return replace(made, **more)
 
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    with mock_aws():
-        made = boto3.client("s3", region_name="us-east-1")
-        made.create_bucket(Bucket="bbb")
-        yield made
-
-
-@pytest.fixture
-def store(client: Any) -> Store:
-    return Store(client, "bbb")
-
-
 def test_entries_are_numbered_objects_that_are_read_in_their_order(store: Store) -> None:
     assert history(store, LAYOUT, KIND) == []
     first = record(store, LAYOUT, tuning("a", 1))
@@ -110,14 +94,17 @@ def test_what_does_not_belong_there_is_named(store: Store, client: Any) -> None:
     entry = record(store, LAYOUT, tuning("a", 1))
     store.put(f"movies/tunings/{KIND}/", b"")
     assert history(store, LAYOUT, KIND) == [entry]
-    for wrong in (b"[]", b"{", replace(entry, sequence=3).to_json(), replace(entry, sequence=2,
-                  kind="other").to_json(), replace(entry, sequence=2, hyperparameters={"epochs": 3}
-                  ).to_json()):  # fmt: skip
+    of_others = [
+        replace(entry, sequence=3),
+        replace(entry, sequence=2, kind="other"),
+        replace(entry, sequence=2, hyperparameters={"epochs": 3}),  # type: ignore[dict-item]
+    ]
+    for wrong in (b"[]", b"{", *(to_json(each) for each in of_others)):
         store.put(KEY.format(2), wrong, replace=True)
         with pytest.raises(DataError, match=r"00000002.json is no entry .* from a backup"):
             history(store, LAYOUT, KIND)
     store.delete(KEY.format(2))
-    store.put(KEY.format(3), replace(entry, sequence=3).to_json())
+    store.put(KEY.format(3), to_json(replace(entry, sequence=3)))
     with pytest.raises(DataError, match=r"00000002.json is missing, and there is"):
         history(store, LAYOUT, KIND)
     client.put_object(Bucket="bbb", Key=KEY.format(1), Body=b"x", Metadata={"fmrec-sha256": "y"})

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto import mock_aws
 
 from fmrec.errors import ConflictError, StoreError
 from fmrec.store import Store
-
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    with mock_aws():
-        made = boto3.client("s3", region_name="us-east-1")
-        made.create_bucket(Bucket="bbb")
-        yield made
-
-
-@pytest.fixture
-def store(client: Any) -> Store:
-    return Store(client, "bbb")
 
 
 def test_what_is_put_is_got(store: Store) -> None:

@@ -35,7 +35,7 @@ def show(lane: str | None, appointed: str | None, console: Console | None = None
         raise ConfigurationError(f"lane {lane!r} has no champion; those that have one: {known}")
     if not lanes:
         raise ConfigurationError(
-            f"there is no champion in s3://{store.bucket}/{layout.champions('')} yet: trigger "
+            f"there is no champion in s3://{store.bucket}/{layout.champions('')[:-1]} yet: trigger "
             "fmrec_retrain, or appoint a published run"
         )
     for each in lanes if lane is None else [lane]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fmrec.errors import ConflictError, DataError
+from fmrec.errors import ConflictError
 from fmrec.layout import Layout
+from fmrec.release import histories
 from fmrec.store import Store
 
-SCHEMA = 1
 PROMOTION, ROLLBACK = "promotion", "rollback"
 GATE = "gate"
 
@@ -45,12 +44,6 @@ class Champion:
     by: str | None = None
     reason: str | None = None
 
-    def to_json(self) -> bytes:
-        """The entry as it is stored."""
-        moments = {name: getattr(self, name).isoformat() for name in ("as_of", "at")}
-        content = {"schema": SCHEMA, **asdict(self), **moments}
-        return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
-
 
 def lanes(store: Store, layout: Layout) -> list[str]:
     """The lanes that have had a champion, by name."""
@@ -64,40 +57,18 @@ def history(store: Store, layout: Layout, lane: str) -> list[Champion]:
     Raises DataError for an object that is no entry, a gap, or an entry that does not follow from
     the one before, and StoreError for one that was altered; each names its key.
     """
-    prefix = layout.champions(lane)
-    found: list[Champion] = []
-    for key in store.list(prefix):
-        if key == prefix:
-            continue  # what a console makes of "create folder"
-        expected = _key(prefix, len(found) + 1)
-        if key != expected:
-            raise DataError(
-                f"s3://{store.bucket}/{expected} is missing, and there is {key}: the history of "
-                f"the champions of {lane} is numbered without a gap. Put the entry back from a "
-                "backup, or move away what does not belong there."
-            )
-        try:
-            found.append(_entry(store.get(key), lane, found))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"s3://{store.bucket}/{key} is no entry of the history of the champions of {lane} "
-                f"({type(error).__name__}: {error}). Put it back from a backup."
-            ) from None
-    return found
+    return histories.read(
+        store,
+        layout.champions(lane),
+        f"the champions of {lane}",
+        lambda content, before: _entry(content, lane, before),
+    )
 
 
-def _key(prefix: str, sequence: int) -> str:
-    return f"{prefix}{sequence:08d}.json"
-
-
-def _entry(data: bytes, lane: str, before: Sequence[Champion]) -> Champion:
+def _entry(content: dict[str, Any], lane: str, before: Sequence[Champion]) -> Champion:
     """Read the entry that follows `before`; errors of Python's own kinds say what is wrong."""
-    content = json.loads(data)
     current = before[-1].run if before else None
-    wanted = {"schema": SCHEMA, "lane": lane, "sequence": len(before) + 1, "replaces": current}
-    for name, value in wanted.items():
-        if content[name] != value:
-            raise ValueError(f"{name} is {content[name]!r}, not {value!r}")
+    histories.require(content, {"lane": lane, "sequence": len(before) + 1, "replaces": current})
     if content["kind"] not in {PROMOTION, ROLLBACK}:
         raise ValueError(f"kind is {content['kind']!r}")
     for name in ("run", "manifest", "artifact"):
@@ -109,13 +80,9 @@ def _entry(data: bytes, lane: str, before: Sequence[Champion]) -> Champion:
     for name, value in (("by", by), ("reason", reason)):
         if not isinstance(value, str | None):
             raise ValueError(f"{name} is {value!r}")
-    as_of, at = (datetime.fromisoformat(content[name]) for name in ("as_of", "at"))
-    if as_of.tzinfo is None or at.tzinfo is None:
-        raise ValueError("a moment has no time zone")
     names = ("sequence", "kind", "lane", "run", "manifest", "artifact", "decision", "replaces")
     return Champion(
-        as_of=as_of.astimezone(UTC),
-        at=at.astimezone(UTC),
+        **histories.moments(content),
         by=by,
         reason=reason,
         **{name: content[name] for name in names},
@@ -205,13 +172,8 @@ def promote(
             return champion
         _check(past, proposed, compared_with)
         entry = _following(past, proposed)
-        try:
-            store.put(_key(layout.champions(lane), entry.sequence), entry.to_json())
-        except ConflictError:
-            # Someone else wrote this number in between; what they wrote counts like the rest.
-            if len(history(store, layout, lane)) < entry.sequence:
-                raise
-        else:
+        # What someone else wrote in between counts like the rest.
+        if histories.add(store, layout.champions(lane), entry):
             return entry
 
 
@@ -262,7 +224,8 @@ def appoint(
         reason=reason,
     )
     entry = _following(past, proposed)
-    store.put(_key(layout.champions(lane), entry.sequence), entry.to_json())
+    key = histories.key_of(layout.champions(lane), entry.sequence)
+    store.put(key, histories.to_json(entry))
     return entry
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fmrec.errors import ConflictError, DataError
 from fmrec.layout import Layout, Run
+from fmrec.release import histories
 from fmrec.settings.ranges import ranges_of
 from fmrec.store import Store
 
-SCHEMA = 1
 # SageMaker's limits of a warm start: parents, changes of static hyperparameters since then (one
 # that was another value counts twice), training jobs of all parents and the new job together.
 _PARENTS, _CHANGES, _TRIALS = 5, 10, 500
@@ -47,12 +45,6 @@ class Tuning:
     data: str
     at: datetime
 
-    def to_json(self) -> bytes:
-        """The entry as it is stored."""
-        moments = {name: getattr(self, name).isoformat() for name in ("as_of", "at")}
-        content = {"schema": SCHEMA, **asdict(self), **moments}
-        return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
-
 
 def history(store: Store, layout: Layout, kind: str) -> list[Tuning]:
     """The entries of a kind in their order; empty where nothing was tuned yet.
@@ -60,41 +52,17 @@ def history(store: Store, layout: Layout, kind: str) -> list[Tuning]:
     Raises DataError for an object that is no entry and for a gap, StoreError for one that was
     altered; each names its key.
     """
-    prefix = layout.tunings(kind)
-    found: list[Tuning] = []
-    for key in store.list(prefix):
-        if key == prefix:
-            continue  # what a console makes of "create folder"
-        expected = _key(prefix, len(found) + 1)
-        if key != expected:
-            raise DataError(
-                f"s3://{store.bucket}/{expected} is missing, and there is {key}: the history of "
-                f"the tunings of {kind} is numbered without a gap. Put the entry back from a "
-                "backup, or move away what does not belong there."
-            )
-        try:
-            found.append(_entry(store.get(key), kind, len(found) + 1))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"s3://{store.bucket}/{key} is no entry of the history of the tunings of {kind} "
-                f"({type(error).__name__}: {error}). Put it back from a backup."
-            ) from None
-    return found
+    return histories.read(
+        store,
+        layout.tunings(kind),
+        f"the tunings of {kind}",
+        lambda content, before: _entry(content, kind, len(before) + 1),
+    )
 
 
-def _key(prefix: str, sequence: int) -> str:
-    return f"{prefix}{sequence:08d}.json"
-
-
-def _entry(data: bytes, kind: str, sequence: int) -> Tuning:
+def _entry(content: dict[str, Any], kind: str, sequence: int) -> Tuning:
     """Read an entry; errors of Python's own kinds say what is wrong."""
-    content = json.loads(data)
-    for name, value in {"schema": SCHEMA, "kind": kind, "sequence": sequence}.items():
-        if content[name] != value:
-            raise ValueError(f"{name} is {content[name]!r}, not {value!r}")
-    as_of, at = (datetime.fromisoformat(content[name]) for name in ("as_of", "at"))
-    if as_of.tzinfo is None or at.tzinfo is None:
-        raise ValueError("a moment has no time zone")
+    histories.require(content, {"kind": kind, "sequence": sequence})
     texts = content["hyperparameters"]
     if not all(isinstance(text, str) for text in texts.values()):
         raise ValueError("a hyperparameter is no text")
@@ -102,8 +70,7 @@ def _entry(data: bytes, kind: str, sequence: int) -> Tuning:
     return Tuning(
         sequence=sequence,
         kind=kind,
-        as_of=as_of.astimezone(UTC),
-        at=at.astimezone(UTC),
+        **histories.moments(content),
         hyperparameters=texts,
         **{name: content[name] for name in names},
     )
@@ -167,11 +134,6 @@ def record(store: Store, layout: Layout, proposed: Tuning) -> Tuning:
             as_of=proposed.as_of.astimezone(UTC),
             at=proposed.at.astimezone(UTC).replace(microsecond=0),
         )
-        try:
-            store.put(_key(layout.tunings(entry.kind), entry.sequence), entry.to_json())
-        except ConflictError:
-            # Someone else wrote this number in between; what they wrote counts like the rest.
-            if len(history(store, layout, entry.kind)) < entry.sequence:
-                raise
-        else:
+        # What someone else wrote in between counts like the rest.
+        if histories.add(store, layout.tunings(entry.kind), entry):
             return entry
