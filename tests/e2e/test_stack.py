@@ -60,7 +60,7 @@ def test_a_killed_task_is_retried_to_the_right_report(airflow: Airflow) -> None:
         "source": "sample",
         "as_of": "1998-01-01T00:00:00+00:00",
         "epochs": 1000,
-        "num_factors": 64,
+        "num_factors": 256,
     }
     whole, run = airflow.trigger(conf), airflow.trigger(conf)
     job = None
