@@ -237,6 +237,28 @@ def test_another_backfill_at_work_is_named(airflow: Airflow, rebuild: Callable[.
         rebuild()
 
 
+def test_one_whose_days_are_over_is_waited_for(
+    airflow: Airflow, tables: list[str], rebuild: Callable[..., str]
+) -> None:
+    """Airflow lists it as at work for up to half a minute more."""
+    airflow.post("backfills", {"from_date": "1998-01-01", "to_date": "1998-01-31"})
+    over = airflow.backfills[0]
+    for day in airflow.runs:
+        airflow.add(day, "success", datetime.now(UTC))
+    looks = []
+
+    def every(path: str, name: str, **more: Any) -> Iterator[Any]:
+        if name == "backfills":
+            looks.append(name)
+            over["completed_at"] = None if len(looks) < 4 else "2026-01-01T00:00:00Z"
+        return Airflow.every(airflow, path, name, **more)
+
+    airflow.every = every  # type: ignore[method-assign]
+    rebuild()
+    assert len(looks) >= 4
+    assert airflow.asked[-1]["from_date"].startswith("1998-03-01")
+
+
 def test_an_interrupted_watch_leaves_the_backfill_alone(
     airflow: Airflow, rebuild: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ _POLL_SECONDS = 5.0
 _OVER = {"success", "failed"}
 # As many as there are workers: the tasks of one day wait for each other.
 _AT_ONCE = 4
+_NOTED_SECONDS = 90
 
 
 @dataclass(frozen=True)
@@ -108,17 +109,13 @@ def _start(
 ) -> datetime:
     """Ask Airflow for the backfill, unless it is at work on it; gives when it was asked."""
     span = f"{first} to {last}"
-    for each in api.every("backfills", "backfills", dag_id=DAG):
-        if each["completed_at"] is None:
-            days = [each[name][:10] for name in ("from_date", "to_date")]
-            if days != [first.isoformat(), last.isoformat()]:
-                raise FmrecError(
-                    f"a backfill of {days[0]} to {days[1]} is at work, and Airflow takes one at a "
-                    "time: wait for it (the same command with its days shows how far it is), or "
-                    f"cancel it at {_page(api)}"
-                )
-            _say(console, f"The backfill of {span} is at work already: watching it.")
-            return _moment(each["created_at"])
+    there = _unfinished(api)
+    if there is not None and _span(there) != (first, last):
+        _wait_for_its_end(api, there, console)
+        there = None
+    if there is not None:
+        _say(console, f"The backfill of {span} is at work already: watching it.")
+        return _moment(there["created_at"])
     body = {
         "dag_id": DAG,
         "from_date": _midnight(first).isoformat(),
@@ -130,6 +127,37 @@ def _start(
     made = api.post("backfills", body)
     _say(console, f"Backfill of {span}, {at_once} days at once: {_page(api)}")
     return _moment(made["created_at"])
+
+
+def _unfinished(api: AirflowApi) -> dict[str, Any] | None:
+    """The backfill that Airflow is at; it takes one at a time."""
+    found = api.every("backfills", "backfills", dag_id=DAG)
+    return next((each for each in found if each["completed_at"] is None), None)
+
+
+def _span(backfill: Mapping[str, Any]) -> tuple[date, date]:
+    first, last = (date.fromisoformat(backfill[name][:10]) for name in ("from_date", "to_date"))
+    return first, last
+
+
+def _wait_for_its_end(api: AirflowApi, other: Mapping[str, Any], console: Console) -> None:
+    """Wait until Airflow notes, as it does twice a minute, that a backfill is over.
+
+    Raises FmrecError for one that is not.
+    """
+    first, last = _span(other)
+    until = time.monotonic() + _NOTED_SECONDS
+    with console.status(f"Airflow has yet to note that the backfill of {first} to {last} is over"):
+        while all(day.state in _OVER for day in _days(api, first, last)):
+            if _unfinished(api) is None:
+                return
+            if time.monotonic() > until:
+                break
+            time.sleep(_POLL_SECONDS)
+    raise FmrecError(
+        f"a backfill of {first} to {last} is at work, and Airflow takes one at a time: wait for it "
+        f"(the same command with its days shows how far it is), or cancel it at {_page(api)}"
+    )
 
 
 def _page(api: AirflowApi) -> str:
