@@ -22,13 +22,12 @@ takes the last midnight before its logical date, or the present moment when it h
 **When it fails.** Each error names the file, row or parameter and what to do. A task that is
 retried or cleared goes on with its SageMaker job when there is one that runs or has completed, and
 starts another when it failed or was stopped; one that is cleared or marked while its job runs stops
-it. After three failed runs in a row Airflow pauses the DAG.
+it.
 """
 
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TriggerRule
 
@@ -57,7 +56,6 @@ with DAG(
     tune = operators.TuningOperator(
         task_id="tune",
         doc_md="A SageMaker tuning job; its best training job goes on.",
-        execution_timeout=timedelta(hours=24),
         run=run,
         channels=channels,
     )

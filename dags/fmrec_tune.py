@@ -17,7 +17,6 @@ tuning that saw later ratings.
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
@@ -48,7 +47,6 @@ with DAG(
     tune = operators.TuningOperator(
         task_id="tune",
         doc_md="A SageMaker tuning job.",
-        execution_timeout=timedelta(hours=24),
         run=run,
         channels=channels,
     )

@@ -42,16 +42,18 @@ class Ti:
 
     dag_id, task_id, run_id, map_index = "fmrec_retrain", "train", "r", -1
     id = UUID(int=1)
+    max_tries = 3
 
-    def __init__(self) -> None:
+    def __init__(self, try_number: int = 1) -> None:
+        self.try_number = try_number
         self.pushed: dict[str, Any] = {}
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
 
 
-def context() -> Any:
-    return {"ti": Ti(), "outlet_events": {assets.MODEL: SimpleNamespace(extra=None)}}
+def context(try_number: int = 1) -> Any:
+    return {"ti": Ti(try_number), "outlet_events": {assets.MODEL: SimpleNamespace(extra=None)}}
 
 
 class Clock:
@@ -63,6 +65,9 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def time(self) -> float:
+        return 1_000_000 + self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

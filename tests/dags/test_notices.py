@@ -52,8 +52,8 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
 
 
 def test_a_failed_run_is_told(hook: Hook) -> None:
-    run = SimpleNamespace(dag_id="fmrec_retrain", run_id="manual__1")
-    notices.failed({"dag_run": run, "reason": "task_failure"})
+    dag = SimpleNamespace(dag_id="fmrec_retrain")
+    notices.failed({"dag": dag, "run_id": "manual__1", "reason": "task_failure"})
     assert hook.told == [
         {
             "event": "failed",

@@ -116,6 +116,15 @@ def test_a_job_that_is_stopped_for_the_attempt_before_is_followed_by_another(tra
     assert train(hook).execute(context())["name"].endswith("-2")
 
 
+def test_a_job_that_a_person_stops_later_on_is_not_replaced(train: Any) -> None:
+    """Another attempt has waited for it for long: whoever stopped it meant the job."""
+    hook = FakeSageMaker()
+    hook.put(train(hook).request(1), *[RUNNING] * 20, STOPPING, STOPPED)
+    with pytest.raises(JobStoppedError):
+        train(hook).execute(context())
+    assert hook.created == []
+
+
 def test_a_job_that_fails_while_a_later_attempt_waits_fails_that_attempt(train: Any) -> None:
     hook = FakeSageMaker()
     reason = "AlgorithmError: feature_dim does not fit"

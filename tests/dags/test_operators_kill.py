@@ -148,12 +148,14 @@ def deferred(hook: FakeSageMaker, train: Any, **arguments: Any) -> TaskDeferred:
     return caught.value
 
 
-def resume(waiting: TaskDeferred, hook: FakeSageMaker, train: Any, status: str) -> Any:
+def resume(
+    waiting: TaskDeferred, hook: FakeSageMaker, train: Any, status: str, try_number: int = 1
+) -> Any:
     """What Airflow does when the trigger has fired: in another process, with another operator."""
     assert isinstance(waiting.trigger, JobTrigger)
     event = {"status": status, "job_name": waiting.trigger.job_name, "message": "said so"}
     method = getattr(train(hook, deferrable=True), waiting.method_name)
-    return method(context(), event=event, **(waiting.kwargs or {}))
+    return method(context(try_number), event=event, **(waiting.kwargs or {}))
 
 
 def test_a_deferred_task_gives_the_same_result(train: Any, recorded: list[Any]) -> None:
@@ -202,10 +204,18 @@ def test_a_deferred_attempt_whose_found_job_is_stopped_starts_another(train: Any
 def test_a_wait_that_failed_leaves_the_job_to_the_next_attempt(train: Any) -> None:
     hook = FakeSageMaker()
     waiting = deferred(hook, train)
-    with pytest.raises(JobError, match=r"said so.*still runs") as caught:
+    with pytest.raises(JobError, match=r"the wait for .* failed: said so") as caught:
         resume(waiting, hook, train, "error")
     assert type(caught.value) is JobError
     assert hook.stopped == []
+
+
+def test_a_wait_that_failed_for_the_last_time_ends_the_job(train: Any) -> None:
+    hook = FakeSageMaker()
+    waiting = deferred(hook, train)
+    with pytest.raises(JobError, match="said so"):
+        resume(waiting, hook, train, "error", try_number=4)
+    assert hook.stopped == [hook.created[0]["TrainingJobName"]]
 
 
 def test_a_wait_that_took_too_long_ends_the_job(train: Any) -> None:

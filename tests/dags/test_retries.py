@@ -46,6 +46,12 @@ def test_a_busy_aws_is_given_more_time_each_time(error: Exception) -> None:
     assert delays == [timedelta(minutes=minutes) for minutes in (2, 4, 8)]
 
 
+def test_attempts_that_are_counted_on_after_a_clear_wait_no_longer_than_half_an_hour() -> None:
+    for attempt in (5, 9, 100):
+        decision = Retries(FIRST).evaluate(errors.BusyError("no room"), attempt, attempt + 3)
+        assert decision.retry_delay == timedelta(minutes=30)
+
+
 @pytest.mark.parametrize(
     "error",
     [errors.JobError("x"), errors.StoreError("x"), errors.DownloadError("x"), ConnectionError(),

@@ -77,7 +77,7 @@ def test_a_person_s_no_changes_nothing(suite: Airflow, crowned: str) -> None:
 
 def test_a_finished_run_that_is_repeated_starts_no_job(suite: Airflow, crowned: str) -> None:
     before, report = jobs(suite), suite.report(crowned)
-    entries = keys(suite, "fmrec/champions/")
+    entries, told = keys(suite, "fmrec/champions/"), announced(suite)
     body = {"dry_run": False, "only_failed": False}
     suite.call("POST", f"/api/v2/dags/fmrec_retrain/dagRuns/{crowned}/clear", body)
     until(lambda: suite.runs(f"/{crowned}")["state"] in {"queued", "running"})
@@ -87,6 +87,14 @@ def test_a_finished_run_that_is_repeated_starts_no_job(suite: Airflow, crowned: 
     assert jobs(suite) == before
     assert suite.report(crowned) == report
     assert keys(suite, "fmrec/champions/") == entries
+    assert announced(suite) == told == 1
+
+
+def announced(stack: Airflow) -> int:
+    """How often the DAGs that follow a new champion were told of one."""
+    where = "source_dag_id=fmrec_retrain&source_task_id=release"
+    found: int = stack.call("GET", f"/api/v2/assets/events?{where}")["total_entries"]
+    return found
 
 
 def jobs(stack: Airflow) -> list[str]:

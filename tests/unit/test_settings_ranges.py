@@ -84,6 +84,13 @@ def test_more_jobs_than_there_are_choices_are_refused() -> None:
     assert set(found("epochs=10..13, factors_lr=0.1..0.2")) == {"epochs", "factors_lr"}
 
 
+def test_a_search_that_could_be_stopped_before_its_end_is_refused() -> None:
+    said = r"40 jobs, 2 at once, .* 120 minutes .* may take 40 hours, .* stopped after 24: lower"
+    with pytest.raises(ConfigurationError, match=said):
+        found(tuning_jobs=40, max_runtime_minutes=120)
+    assert found(tuning_jobs=24, max_runtime_minutes=120)
+
+
 @pytest.mark.parametrize("split", ["u1", "ua"])
 def test_nothing_is_chosen_by_the_events_that_it_is_judged_by(split: str) -> None:
     with pytest.raises(ConfigurationError, match=r"parameter mode: 'tune' .* takes time, random"):
@@ -109,7 +116,7 @@ def kinds() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: "-".join(kind.values()))
 def test_a_run_that_names_none_searches_around_its_defaults(kind: dict[str, Any]) -> None:
-    ranges = found(tuning_jobs=100, **kind)
+    ranges = found(tuning_jobs=100, tuning_parallel=10, **kind)
     defaults = DEFAULTS[kind["solver"]][kind["objective"]][kind["features"]]
     assert ranges
     for name, each in ranges.items():

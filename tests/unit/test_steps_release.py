@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fmrec.errors import ConfigurationError
 from fmrec.layout import Run
 from fmrec.release import champions
 from fmrec.steps.release import release
@@ -47,6 +49,23 @@ def test_who_approves_makes_a_champion_and_is_named(asking: World) -> None:
     assert entry.by == "ada"
     assert entry.decision is not None
     assert entry.decision["decision"] == "ask"
+
+
+def test_a_repeated_release_says_since_when_the_model_is_the_champion(asking: World) -> None:
+    first = answered(asking, **APPROVED)
+    assert first["since"] == history(asking)[-1].at.isoformat()
+    x = asking.xcom
+    later = NOW + timedelta(days=1)
+    again = release(x["run"], x["report"], x["published"], APPROVED, asking.s3, later)
+    assert again == first
+    assert len(history(asking)) == 1
+
+
+def test_an_approval_that_was_marked_by_hand_is_no_answer(asking: World) -> None:
+    x = asking.xcom
+    with pytest.raises(ConfigurationError, match=r"marked by hand\. Clear it"):
+        release(x["run"], x["report"], x["published"], None, asking.s3, NOW)
+    assert history(asking) == []
 
 
 @pytest.mark.parametrize(

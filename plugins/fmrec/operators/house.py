@@ -10,8 +10,8 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from fmrec.operators import notices
-from fmrec.operators.retries import Retries
-from fmrec.settings import Operations
+from fmrec.operators.retries import LONGEST_DELAY, Retries
+from fmrec.settings import TUNING_HOURS, Operations
 
 # The first day of MovieLens 100K: from here on there is something to backfill.
 FIRST_DAY = datetime(1997, 9, 20, tzinfo=UTC)
@@ -26,9 +26,8 @@ def dag(doc: str) -> dict[str, Any]:
         "description": doc.partition("\n")[0].rstrip("."),
         "start_date": FIRST_DAY,
         "catchup": False,
-        "max_consecutive_failed_dag_runs": 3,
-        # Longer than a person is waited for.
-        "dagrun_timeout": timedelta(hours=operations.approval_hours + 6),
+        # A person is waited for on top of the longest tuning and everything around it.
+        "dagrun_timeout": timedelta(hours=operations.approval_hours + TUNING_HOURS + 12),
         "deadline": DeadlineAlert(
             # Not the logical date: a backfilled day would be late from the start. Nor when it was
             # queued: Airflow 3.3.2 cannot clear a run with such a deadline (HTTP 500).
@@ -42,9 +41,11 @@ def dag(doc: str) -> dict[str, Any]:
             "retries": 3,
             "retry_delay": first_retry,
             "retry_exponential_backoff": True,
+            "max_retry_delay": LONGEST_DELAY,
             "retry_policy": Retries(first_retry),
-            # The jobs have limits of their own; this ends a step that hangs.
-            "execution_timeout": timedelta(hours=6),
+            # This ends a step that hangs. The jobs have limits of their own, which are shorter: 5
+            # hours of training, and an hour more of waiting for spot capacity.
+            "execution_timeout": timedelta(hours=8),
         },
         "tags": ["fmrec", "recommender", "sagemaker"],
     }

@@ -29,6 +29,7 @@ from fmrec.operators import links, progress, refusals
 from fmrec.operators.clients import CONNECTION, aws_client
 from fmrec.operators.hook import JobHook
 from fmrec.operators.killed import goes_on_elsewhere
+from fmrec.operators.retries import is_final
 from fmrec.operators.triggers import JobTrigger
 from fmrec.settings import Deployment, Operations
 
@@ -41,6 +42,8 @@ _MARGIN_SECONDS = 2 * 3600
 # So many looks in a row may fail before the attempt does.
 _PATIENCE = 20
 _KILL_SECONDS = 1
+# What is stopped so soon after an attempt found it was stopped for the attempt before.
+_HANDOVER_SECONDS = 300
 
 
 class JobOperator(SageMakerBaseOperator):
@@ -70,6 +73,7 @@ class JobOperator(SageMakerBaseOperator):
         self._ti: Any = None
         self._ending: threading.Thread | None = None
         self._lives_on = False
+        self._since = 0.0
 
     @abstractmethod
     def request(self, number: int) -> dict[str, Any]:
@@ -136,12 +140,13 @@ class JobOperator(SageMakerBaseOperator):
             number += 1
 
     def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, *, created: bool = True
+        self, context: Context, event: Any = None, *, created: bool = True, since: float = 0.0
     ) -> dict[str, Any]:
         """Go on after a deferral, in a process that knows no more than the event.
 
-        `created` says whether it was this attempt that started the job.
+        `created`: whether this attempt started the job; `since`: when it had it, epoch seconds.
         """
+        self._since = since
         self._ti = context["ti"]
         self.check_interval = Deployment.of(os.environ).poll_seconds
         told = event or {}
@@ -201,6 +206,7 @@ class JobOperator(SageMakerBaseOperator):
                 # One that was just made may not be known everywhere yet.
                 new = isinstance(error, ClientError) and refusals.means_missing(error)
                 if not left or not (new or refusals.is_of_the_moment(error)):
+                    self._abandon(name, error)
                     raise
                 self.log.warning("No answer about %s: %s", name, error)
             self._pause(name)
@@ -262,6 +268,7 @@ class JobOperator(SageMakerBaseOperator):
     ) -> dict[str, Any] | None:
         """Wait for a job. The result is None when the next number has to be taken."""
         name, status = description[self.name_key], description[self.status_key]
+        self._since = time.time()
         links.show(context, self, name, self.log_group)
         if status not in LIVE:
             if status == "Completed":
@@ -298,7 +305,7 @@ class JobOperator(SageMakerBaseOperator):
                 botocore_config=self.botocore_config,
             ),
             method_name="execute_complete",
-            kwargs={"created": created},
+            kwargs={"created": created, "since": self._since},
         )
 
     def _give_up(self, name: str, event: Mapping[str, Any]) -> None:
@@ -309,10 +316,16 @@ class JobOperator(SageMakerBaseOperator):
                 f"SageMaker job {name} took longer than it was waited for and was stopped; "
                 "lengthen the task's execution_timeout, or shorten the job"
             )
-        raise JobError(
-            f"the wait for SageMaker job {name} failed ({event.get('message', 'no reason given')});"
-            " the job still runs, and the next attempt goes on waiting for it"
-        )
+        said = event.get("message", "no reason given")
+        error = JobError(f"the wait for SageMaker job {name} failed: {said}")
+        self._abandon(name, error)
+        raise error
+
+    def _abandon(self, name: str, error: Exception) -> None:
+        """Stop a job that cannot be seen, unless another attempt will look for it."""
+        if is_final(error, self._ti):
+            self.log.warning("No attempt is left that would wait for SageMaker job %s.", name)
+            self._stop(name)
 
     def _wait(self, name: str, description: dict[str, Any]) -> dict[str, Any]:
         """Look at a job until it has ended, and tell what it says; its last description."""
@@ -342,8 +355,7 @@ class JobOperator(SageMakerBaseOperator):
         self._ending.join()
         if self._lives_on:
             raise JobError(f"the task goes on elsewhere; so does SageMaker job {name}")
-        # It may have come to be after the first attempt to stop it.
-        self._stop(name)
+        self._stop(name)  # it may have come to be after the first attempt to stop it
         raise JobError(f"the task was killed, and SageMaker job {name} stopped")
 
     def _ended(
@@ -363,10 +375,10 @@ class JobOperator(SageMakerBaseOperator):
         try:
             self._record(description)
         except Exception:
-            # The job's own error is what matters now.
-            self.log.exception("What %s cost is not recorded", name)
+            self.log.exception("What %s cost is not recorded", name)  # its own error comes next
         told = description.get("SecondaryStatus")
-        if status == "Stopped" and not created and told in {None, "Stopped"}:
+        inherited = not created and time.time() - self._since < _HANDOVER_SECONDS
+        if status == "Stopped" and inherited and told in {None, "Stopped"}:
             self.log.info("SageMaker job %s was stopped: this attempt starts another.", name)
             return None
         raise refusals.ended_badly(name, status, self.reason(description))

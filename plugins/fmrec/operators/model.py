@@ -11,6 +11,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import SageMakerModelOpera
 from botocore.exceptions import ClientError
 
 from fmrec import jobs
+from fmrec.errors import ConfigurationError
 from fmrec.layout import Run
 from fmrec.operators import links, refusals
 from fmrec.operators.clients import CONNECTION
@@ -36,7 +37,12 @@ class ModelOperator(SageMakerModelOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Take the run's model that is made of this artifact, or create it."""
         run, deployment = Run.from_xcom(self.run), Deployment.of(os.environ)
-        training = next(each for each in self.training if each is not None)
+        training = next((each for each in self.training if each is not None), None)
+        if training is None:
+            raise ConfigurationError(
+                "no training of this run has a result: the task that trains was marked by hand "
+                "before it had one. Clear it"
+            )
         for number in itertools.count(1):
             self.config = jobs.model_request(run, deployment, training, number)
             asked, name = jobs.model_work(self.config), self.config["ModelName"]

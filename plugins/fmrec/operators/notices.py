@@ -23,12 +23,13 @@ def failed(context: Mapping[str, Any]) -> None:
 
     It is no BaseNotifier: in `airflow dags test` that fails itself, and hides the run's own error.
     """
-    dag_run = context["dag_run"]
+    # Of a run without tasks Airflow tells no more than these.
+    dag_id, run_id = context["dag"].dag_id, context["run_id"]
     reason = context.get("reason") or "see its tasks"
     send(
         "failed",
-        f"Run {dag_run.run_id} of {dag_run.dag_id} has failed ({reason}).",
-        {"dag_id": dag_run.dag_id, "run_id": dag_run.run_id},
+        f"Run {run_id} of {dag_id} has failed ({reason}).",
+        {"dag_id": dag_id, "run_id": run_id},
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from airflow.sdk import RetryDecision, RetryPolicy
+from airflow.sdk import RetryAction, RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowTaskTimeout
 from botocore.exceptions import ClientError
 
@@ -41,6 +42,8 @@ _REFUSED = frozenset(
     }
 )
 
+LONGEST_DELAY = timedelta(minutes=30)
+
 
 class Retries(RetryPolicy):
     """Fail at once what would fail again; give a busy service more time than a bad moment."""
@@ -62,6 +65,13 @@ class Retries(RetryPolicy):
         if isinstance(exception, AirflowTaskTimeout):
             return RetryDecision.fail("execution_timeout is over; another attempt has no more time")
         if isinstance(exception, errors.BusyError) or code in _BUSY:
-            delay = self._first * 4 * 2 ** (try_number - 1)
+            # Attempts are counted on when a task is cleared.
+            delay = min(self._first * 4 * 2 ** min(try_number - 1, 16), LONGEST_DELAY)
             return RetryDecision.retry(delay, "AWS is busy: the next attempt waits longer")
         return RetryDecision.default()
+
+
+def is_final(exception: BaseException, ti: Any) -> bool:
+    """Whether a failure with an exception is the last of a task instance."""
+    decision = Retries(timedelta(0)).evaluate(exception, ti.try_number, ti.max_tries)
+    return decision.action is RetryAction.FAIL or ti.try_number > ti.max_tries

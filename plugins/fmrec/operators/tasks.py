@@ -144,13 +144,16 @@ def publish(run: Xcom, report: Xcom) -> Xcom:
 
 
 @task(outlets=[assets.NEW_CHAMPION])
-def release(run: Xcom, report: Xcom, published: Xcom, approval: Xcom) -> Xcom:
+def release(run: Xcom, report: Xcom, published: Xcom, approval: Xcom | None) -> Xcom:
     """Make the model the champion, if the gate or the person it asked says so."""
     from fmrec.steps import release as step
 
+    dag_run: Any = get_current_context()["dag_run"]
     now = datetime.now(UTC)
     released = step.release(run, report, published, approval, aws_client("s3"), now)
-    if released["promoted"]:
+    # A champion's run that is cleared finds itself in place: that is no news.
+    began = dag_run.start_date.replace(microsecond=0)
+    if released["promoted"] and datetime.fromisoformat(released["since"]) >= began:
         facts = {"lane": released["lane"], "run": run["layout"]["run"], "as_of": run["as_of"]}
         assets.update(assets.NEW_CHAMPION, assets.CHAMPION, facts)
         told = facts | {"metrics": report["metrics"], "cost": report["cost"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTuningOperator
@@ -15,7 +16,7 @@ from fmrec.operators import assets, links, progress, refusals
 from fmrec.operators.clients import aws_client
 from fmrec.operators.job import LIVE, JobOperator
 from fmrec.operators.training import billable_seconds, show_model, training_facts
-from fmrec.settings import Deployment
+from fmrec.settings import TUNING_HOURS, Deployment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,7 +31,12 @@ class TuningOperator(JobOperator, SageMakerTuningOperator):
     name_key, status_key = "HyperParameterTuningJobName", "HyperParameterTuningJobStatus"
 
     def __init__(self, *, channels: Any, **kwargs: Any) -> None:
-        super().__init__(wait_for_completion=False, outlets=[assets.MODEL], **kwargs)
+        super().__init__(
+            wait_for_completion=False,
+            outlets=[assets.MODEL],
+            execution_timeout=timedelta(hours=TUNING_HOURS),
+            **kwargs,
+        )
         self.channels = channels
         self._parents: list[str] | None = None
         self._trials: dict[str, list[dict[str, Any]]] = {}

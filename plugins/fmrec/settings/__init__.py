@@ -20,12 +20,14 @@ from fmrec.settings.recommending import Recommending
 from fmrec.settings.rollback import Rollback
 from fmrec.settings.run import RunSettings
 from fmrec.settings.serving import Serving
+from fmrec.settings.training import TUNING_HOURS
 
 __all__ = [
     "ARCHIVES",
     "DEFAULTS",
     "HYPERPARAMETERS",
     "SPLITS",
+    "TUNING_HOURS",
     "Cleaning",
     "Deployment",
     "Operations",

@@ -35,8 +35,8 @@ class Operations:
     jobs_pool: str = variable(
         "FMREC_JOBS_POOL",
         "default_pool",
-        "Airflow pool of the tasks that hold a SageMaker job; it must exist. As many jobs run at "
-        "once as it has slots.",
+        "Airflow pool of the tasks that hold a SageMaker job; it must exist. As many of them run "
+        "at once as it has slots.",
     )
 
     @classmethod

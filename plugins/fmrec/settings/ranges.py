@@ -14,6 +14,7 @@ from fmrec.settings.defaults import DEFAULTS
 from fmrec.settings.fields import value_type
 from fmrec.settings.model import ModelSettings
 from fmrec.settings.solvers import hyperparameters, solver_of
+from fmrec.settings.training import TUNING_HOURS
 
 if TYPE_CHECKING:
     from fmrec.settings.run import RunSettings
@@ -71,6 +72,7 @@ def check(settings: RunSettings) -> None:
     found = ranges_of(settings)
     if settings.mode == "tune":
         _check_watched(settings)
+        _check_time(settings)
     if all(each.whole for each in found):
         choices = math.prod(int(each.high - each.low) + 1 for each in found)
         if choices < settings.tuning_jobs:
@@ -78,6 +80,19 @@ def check(settings: RunSettings) -> None:
                 f"parameter tuning_jobs: {settings.tuning_jobs} jobs are more than the "
                 f"{choices} choices that the ranges hold: lower it, or widen tuning_ranges"
             )
+
+
+def _check_time(settings: RunSettings) -> None:
+    """Refuse a search that could be stopped before its last training job has ended."""
+    rounds = math.ceil(settings.tuning_jobs / settings.tuning_parallel)
+    hours = rounds * settings.max_runtime_minutes / 60
+    if hours > TUNING_HOURS:
+        raise ConfigurationError(
+            f"parameter tuning_jobs: {settings.tuning_jobs} jobs, {settings.tuning_parallel} at "
+            f"once, each of at most {settings.max_runtime_minutes} minutes (max_runtime_minutes), "
+            f"may take {hours:.0f} hours, and a tuning is stopped after {TUNING_HOURS}: lower "
+            "max_runtime_minutes to what a job needs, or tuning_jobs, or raise tuning_parallel"
+        )
 
 
 def _check_watched(settings: RunSettings) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fmrec.settings.fields import setting
 from fmrec.settings.model import ModelSettings
 
+# No tuning may take longer: the DAGs end it then.
+TUNING_HOURS = 24
 _INSTANCE_TYPE = r"ml\.[a-z0-9]+\.[a-z0-9]+"
 
 
