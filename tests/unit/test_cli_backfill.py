@@ -46,9 +46,10 @@ class Airflow:
         self.runs: dict[date, dict[str, Any]] = {}
         self.ends: dict[date, str] = {}  # how the run of a day will end, unless well
 
-    def add(self, day: date, state: str, ended: datetime | None = None) -> None:
+    def add(self, day: date, state: str, ended: datetime | None = None, conf: Any = None) -> None:
         self.runs[day] = {
             "logical_date": f"{day}T00:00:00Z",
+            "conf": conf,
             "dag_run_id": f"backfill__{day}",
             "state": state,
             "end_date": None if ended is None else ended.isoformat(),
@@ -75,12 +76,13 @@ class Airflow:
         assert path == "backfills"
         self.asked.append(body)
         now = datetime.now(UTC)
-        made = {name: body[name] for name in ("from_date", "to_date")}
+        made = {name: body.get(name) for name in ("from_date", "to_date", "dag_run_conf")}
         self.backfills.append(made | {"created_at": now.isoformat(), "completed_at": None})
         day = FIRST
         while day <= LAST:
-            if self.runs.get(day, {}).get("state") != "success":
-                self.add(day, "running")
+            again = body.get("reprocess_behavior") == "completed"
+            if again or self.runs.get(day, {}).get("state") != "success":
+                self.add(day, "running", conf=body.get("dag_run_conf"))
             day += timedelta(days=1)
         return self.backfills[-1]
 
@@ -91,7 +93,8 @@ class Airflow:
             yield from [self.runs[day] | {} for day in sorted(self.runs)]
             for day in sorted(self.runs):
                 if self.runs[day]["state"] == "running":
-                    self.add(day, self.ends.get(day, "success"), datetime.now(UTC))
+                    conf = self.runs[day]["conf"]
+                    self.add(day, self.ends.get(day, "success"), datetime.now(UTC), conf)
                     break
         elif path == f"{RUNS}/~/taskInstances":
             run = f"backfill__{LAST}"
@@ -214,9 +217,11 @@ def test_the_same_days_again_are_watched_and_not_asked_for(
     airflow: Airflow, tables: list[str], rebuild: Callable[..., str]
 ) -> None:
     body = {"from_date": "1998-03-01T00:00:00Z", "to_date": "1998-03-03T00:00:00Z"}
-    airflow.post("backfills", body)
+    airflow.post("backfills", body | {"dag_run_conf": {"epochs": 3}})
     airflow.asked.clear()
-    assert "is at work already: watching it" in rebuild()
+    with pytest.raises(FmrecError, match=r"at work with epochs=3, and not with no Param: wait"):
+        rebuild()
+    assert "is at work already: watching it" in rebuild(epochs=3)
     assert airflow.asked == []
 
 
@@ -229,6 +234,44 @@ def test_days_that_were_rebuilt_before_are_kept(
     assert "1 of the days have been rebuilt before, and are kept." in said
     assert "1998-03-01  done" not in said
     assert "1998-03-02  done" in said
+
+
+def test_days_that_were_told_something_else_are_run_again(
+    airflow: Airflow, tables: list[str], rebuild: Callable[..., str]
+) -> None:
+    before = datetime(2026, 1, 1, tzinfo=UTC)
+    airflow.add(FIRST, "success", before, {"features": "ids"})
+    airflow.add(date(1998, 3, 2), "success", before, {"features": "side"})
+    said = rebuild(features="side")
+    assert "1 of the days were told something else before, such as features=ids" in said
+    assert airflow.asked[0]["reprocess_behavior"] == "completed"
+    assert {run["conf"]["features"] for run in airflow.runs.values()} == {"side"}
+    assert "1998-03-01  done" in said
+
+
+def test_a_dag_that_is_paused_meanwhile_is_not_watched_for_ever(
+    airflow: Airflow, rebuild: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paused(_: float) -> None:
+        airflow.paused = True
+
+    monkeypatch.setattr(backfill.time, "sleep", paused)
+    with pytest.raises(FmrecError, match="fmrec_retrain has been paused, and no day goes on"):
+        rebuild()
+
+
+def test_days_that_airflow_makes_no_run_for_are_counted(
+    airflow: Airflow, tables: list[str], rebuild: Callable[..., str]
+) -> None:
+    made = airflow.post
+
+    def post(path: str, body: Any) -> Any:
+        answer = made(path, body)
+        del airflow.runs[FIRST]
+        return answer
+
+    airflow.post = post  # type: ignore[method-assign]
+    assert "1 of the days have no run: Airflow makes none before" in rebuild()
 
 
 def test_another_backfill_at_work_is_named(airflow: Airflow, rebuild: Callable[..., str]) -> None:
@@ -304,9 +347,9 @@ def test_one_moment_for_all_days_is_refused(airflow: Airflow) -> None:
         backfill.run({"as_of": "1998-03-08"}, FIRST, LAST, None)
 
 
-def test_days_that_other_runs_have_taken(
+def test_days_of_which_airflow_makes_none_are_no_backfill(
     airflow: Airflow, rebuild: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backfill, "_start", lambda *_: datetime.now(UTC))
-    with pytest.raises(FmrecError, match="other runs of these days are there already"):
+    with pytest.raises(FmrecError, match=r"3 of the days have no run.*Nothing was rebuilt"):
         rebuild()

@@ -30,10 +30,11 @@ _NOTED_SECONDS = 90
 
 @dataclass(frozen=True)
 class _Day:
-    """The run of one day: its logical date, its name and state, when it ended."""
+    """The run of one day: its logical date, its name, conf and state, when it ended."""
 
     day: date
     run: str
+    conf: Mapping[str, Any]
     state: str
     ended: datetime | None
 
@@ -47,9 +48,10 @@ def run(
 ) -> None:
     """Rebuild the models of the days from `first` to `last`, and show the table of their figures.
 
-    Called again for the same days it goes on watching, and repeats only days that have failed.
-    Raises ConfigurationError for days that are no range or not over, and FmrecError when another
-    backfill is at work or a day has failed, with its task and the task's error.
+    Called again for the same days it goes on watching, and repeats only days that have failed or
+    were told something else. Raises ConfigurationError for days that are no range or not over, and
+    FmrecError when another backfill is at work, the DAG is paused or a day has failed, with its
+    task and the task's error.
     """
     console = console or Console()
     _check(params, first, last)
@@ -114,19 +116,33 @@ def _start(
         _wait_for_its_end(api, there, console)
         there = None
     if there is not None:
+        if there["dag_run_conf"] != dict(params):
+            raise FmrecError(
+                f"the backfill of {span} is at work with {_told(there['dag_run_conf'])}, and not "
+                f"with {_told(params)}: wait for it, or cancel it at {_page(api)}"
+            )
         _say(console, f"The backfill of {span} is at work already: watching it.")
         return _moment(there["created_at"])
+    others = [day for day in _days(api, first, last) if day.conf != dict(params)]
+    if others:
+        _say(console, f"{len(others)} of the days were told something else before, such as "
+                      f"{_told(others[0].conf)}: all days are run again.")  # fmt: skip
     body = {
         "dag_id": DAG,
         "from_date": _midnight(first).isoformat(),
         "to_date": _midnight(last).isoformat(),
         "dag_run_conf": dict(params),
         "max_active_runs": at_once,
-        "reprocess_behavior": "failed",
+        # What is run again finds the jobs of what it was told before.
+        "reprocess_behavior": "completed" if others else "failed",
     }
     made = api.post("backfills", body)
     _say(console, f"Backfill of {span}, {at_once} days at once: {_page(api)}")
     return _moment(made["created_at"])
+
+
+def _told(conf: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in conf.items()) or "no Param"
 
 
 def _unfinished(api: AirflowApi) -> dict[str, Any] | None:
@@ -177,6 +193,12 @@ def _watch(
 ) -> list[_Day]:
     """Show how far the days are until all are over."""
     days = _days(api, first, last)
+    missing = (last - first).days + 1 - len(days)
+    if missing:
+        told = f"{missing} of the days have no run: Airflow makes none before the DAG's start date."
+        if not days:
+            raise FmrecError(f"{told} Nothing was rebuilt; see {_page(api)}")
+        _say(console, told)
     kept = {day.day for day in days if day.ended is not None and day.ended < since}
     if kept:
         _say(console, f"{len(kept)} of the days have been rebuilt before, and are kept.")
@@ -190,6 +212,11 @@ def _watch(
                     live.console.print(f"  {each.day}  {mark}", highlight=False)
             if all(day.state in _OVER for day in days):
                 return days
+            if api.get(f"dags/{DAG}")["is_paused"]:
+                raise FmrecError(
+                    f"{DAG} has been paused, and no day goes on until it is unpaused; the same "
+                    "command does that, and goes on watching"
+                )
             live.update(_picture(days, kept, since, _tasks(api)))
             time.sleep(_POLL_SECONDS)
             days = _days(api, first, last)
@@ -200,26 +227,21 @@ def _days(api: AirflowApi, first: date, last: date) -> list[_Day]:
     found = api.every(
         f"dags/{DAG}/dagRuns",
         "dag_runs",
-        run_type="backfill",
         logical_date_gte=_midnight(first).isoformat(),
         logical_date_lt=_midnight(last + timedelta(days=1)).isoformat(),
         order_by="logical_date",
     )
-    days = [
+    return [
         _Day(
             date.fromisoformat(each["logical_date"][:10]),
             each["dag_run_id"],
+            each["conf"] or {},
             each["state"],
             None if each["end_date"] is None else _moment(each["end_date"]),
         )
         for each in found
+        if _moment(each["logical_date"]) == _midnight(_moment(each["logical_date"]).date())
     ]
-    if not days:
-        raise FmrecError(
-            f"Airflow has no backfilled run from {first} to {last}: other runs of these days are "
-            f"there already, and a backfill replaces none (see {api.ui}/dags/{DAG}/runs)"
-        )
-    return days
 
 
 def _tasks(api: AirflowApi) -> dict[str, list[str]]:
