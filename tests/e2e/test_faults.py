@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,6 +77,44 @@ def test_a_crash_of_the_algorithm_ends_the_run_and_says_why(
     assert answer.returncode == 1
     assert "ended with exit code 137" in answer.stderr
     assert {status for status, _ in jobs(url)} == {"Failed"}
+
+
+def interrupted(url: str, state: Path, *options: str, when: Callable[[], Any]) -> None:
+    """Press Ctrl-C in a run once something is so; it ends, within seconds."""
+    environ = {**os.environ, "AWS_ENDPOINT_URL": url, "FMREC_STATE_DIR": str(state)}
+    command = [sys.executable, "-m", "fmrec", "run", "--source", "sample", *options]
+    run = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    until = time.monotonic() + 120
+    while not when():
+        assert run.poll() is None, "it ended by itself"
+        assert time.monotonic() < until, "it did not come about"
+        time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=20)
+    assert run.returncode == 130, said
+
+
+def test_ctrl_c_stops_the_job_and_nothing_follows(url: str, tmp_path: Path) -> None:
+    long = ("--epochs", "1000", "--num-factors", "512")
+    trains = lambda: [status for status, _ in jobs(url)] == ["InProgress"]  # noqa: E731
+    interrupted(url, tmp_path / "state", *long, when=trains)
+    until = time.monotonic() + 30
+    while jobs(url)[0][0] != "Stopped" and time.monotonic() < until:
+        time.sleep(0.2)
+    time.sleep(6)  # a retry would come after five seconds
+    assert [status for status, _ in jobs(url)] == ["Stopped"]
+
+
+def test_ctrl_c_between_the_jobs_starts_none(url: str, plan: Any, tmp_path: Path) -> None:
+    plan({"fault": "slow", "service": "s3", "operation": "PUT", "seconds": 1})
+    s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
+
+    def writes() -> bool:
+        buckets = [each["Name"] for each in s3.list_buckets()["Buckets"]]
+        return buckets == ["fmrec"] and "Contents" in s3.list_objects_v2(Bucket="fmrec")
+
+    interrupted(url, tmp_path / "state", when=writes)
+    assert jobs(url) == []
 
 
 def test_a_plan_that_is_wrong_is_refused(url: str) -> None:

@@ -16,6 +16,9 @@ import psutil
 
 from fmrec.errors import FmrecError
 
+# Less than the shortest time after which a task is retried.
+_LAST_SECONDS = 4.0
+
 
 def start(
     command: Sequence[str], environ: Mapping[str, str], log: Path, *, piped: bool = False
@@ -43,7 +46,8 @@ def tied(
     """`python -m command…` for the time of a `with` block, its output in `log`.
 
     However the block is left, all of the command's session is ended, also when this process is
-    killed outright.
+    killed outright. It is asked once, and has a few seconds: `airflow dags test` takes that for the
+    end of the task that it is at, stops its job, and would go on with the next.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -58,7 +62,9 @@ def tied(
     try:
         yield process
     finally:
-        end(process.pid)
+        ask(process.pid)
+        if not _gone(process.pid, _LAST_SECONDS):
+            kill(process.pid)
         process.wait()
         if process.stdin is not None:
             process.stdin.close()
