@@ -184,6 +184,10 @@ class Layout:
         """What a job cost, in the month that it counts in."""
         return f"{self.costs(month)}{job}.json"
 
+    def reservation(self, month: str, run: str) -> str:
+        """What a run that is at work is expected to cost in a month."""
+        return f"{self.prefix}/costs/reserved/{month}/{run}.json"
+
     def month_of_cost(self, job: str) -> str:
         """Which month that is: fixed when the job is first seen to have ended."""
         return f"{self.prefix}/costs/jobs/{job}.json"

@@ -48,12 +48,14 @@ def record(
 def spent(store: Store, layout: Layout, month: str) -> dict[str, Any]:
     """What the jobs of a month cost together, in the currency of the price list.
 
-    The result is {"month", "currency", "total", "jobs", "runs", "unknown"}: `total` is the sum of
-    the amounts that are known, `runs` the same for each run, `jobs` how many jobs there are, and
-    `unknown` the names of those whose amount is not known: they are in no sum. One that had no
+    The result is {"month", "currency", "total", "jobs", "runs", "lost", "unknown"}: `total` is the
+    sum of the amounts that are known, `runs` the same for each run, `lost` what of that went to
+    jobs that did not complete, `jobs` how many jobs there are, and `unknown` the names of those
+    whose amount is not known: they are in no sum. One that had no
     price when it ended is priced by today's list. Raises DataError for an object that is no entry.
     """
     amounts: dict[str, list[float]] = {}
+    lost: dict[str, list[float]] = {}
     unknown: list[str] = []
     jobs = 0
     for key in store.list(layout.costs(month)):
@@ -62,6 +64,7 @@ def spent(store: Store, layout: Layout, month: str) -> dict[str, Any]:
         try:
             entry = json.loads(store.get(key))
             job, run, amount = entry["job"], entry["run"], entry["amount"]
+            completed = entry["status"] == "Completed"
             if amount is None:
                 amount = _priced(entry, entry["region"])["amount"]
             if not (amount is None or amount >= 0):
@@ -76,12 +79,15 @@ def spent(store: Store, layout: Layout, month: str) -> dict[str, Any]:
             unknown.append(job)
         else:
             amounts.setdefault(run, []).append(amount)
+            if not completed:
+                lost.setdefault(run, []).append(amount)
     return {
         "month": month,
         "currency": prices.currency(),
         "total": math.fsum(amount for each in amounts.values() for amount in each),
         "jobs": jobs,
         "runs": {run: math.fsum(each) for run, each in amounts.items()},
+        "lost": {run: math.fsum(each) for run, each in lost.items()},
         "unknown": unknown,
     }
 

@@ -32,7 +32,8 @@ def record(store: Store, name: str, at: datetime = MARCH, **told: Any) -> dict[s
 
 def test_a_month_that_has_no_jobs_cost_nothing(store: Store) -> None:
     assert ledger.spent(store, LAYOUT, "2026-03") == {
-        "month": "2026-03", "currency": "USD", "total": 0, "jobs": 0, "runs": {}, "unknown": [],
+        "month": "2026-03", "currency": "USD", "total": 0, "jobs": 0, "runs": {}, "lost": {},
+        "unknown": [],
     }  # fmt: skip
 
 
@@ -42,6 +43,7 @@ def test_every_end_is_paid_for_and_summed_by_run(store: Store) -> None:
     record(store, "c", status="Stopped", instance_type="ml.m5.xlarge", instances=2, run="s")
     found = ledger.spent(store, LAYOUT, "2026-03")
     assert found["runs"] == pytest.approx({"r": 0.115, "s": 0.115 / 2 + 0.46})
+    assert found["lost"] == pytest.approx({"s": 0.115 / 2 + 0.46})
     assert found["total"] == pytest.approx(0.115 * 1.5 + 0.46)
     assert (found["jobs"], found["unknown"]) == (3, [])
 

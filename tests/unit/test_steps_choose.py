@@ -6,6 +6,7 @@ import logging
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from fmrec.errors import PERMANENT, BudgetError
 from fmrec.layout import Run
 from fmrec.release import tunings
 from fmrec.release.tunings import Tuning
+from fmrec.steps import budget as budgets
 from fmrec.steps.choose import choose
 from fmrec.steps.estimate import estimate
 from manifests import crown, published
 from steps_world import AS_OF, World
 
 TODAY = datetime(2026, 12, 31, 23, tzinfo=UTC)
+TENTH = datetime(2026, 12, 10, tzinfo=UTC)
 DAY_BEFORE = AS_OF - timedelta(days=1)
 
 
@@ -152,11 +155,18 @@ def test_the_data_of_the_latest_tuning_decide_whether_to_tune(world: World) -> N
     assert decided(world, releases=False, scheduled=False) == "tune"
 
 
-def spend(world: World, job: str, run: str, seconds: int | None = 36_000, at: Any = TODAY) -> None:
+def spend(
+    world: World,
+    job: str,
+    run: str,
+    seconds: int | None = 36_000,
+    at: Any = TODAY,
+    status: str = "Completed",
+) -> None:
     """1.15 USD."""
     entry = {
         "job": job, "kind": "training", "run": run, "instance_type": "ml.m5.large", "instances": 1,
-        "billable_seconds": seconds, "status": "Failed",
+        "billable_seconds": seconds, "status": status,
     }  # fmt: skip
     layout = Run.from_xcom(world.xcom["run"]).layout
     ledger.record(world.store, layout, "us-east-1", entry, at)
@@ -196,6 +206,59 @@ def test_what_the_run_itself_has_spent_is_a_part_of_what_it_costs(world: World) 
     assert decided(world, budget=1.16) == "train"
     with pytest.raises(BudgetError, match=re.escape("would cost about 1.15 USD")):
         decided(world, budget=1.14)
+
+
+def test_what_failed_is_paid_again(world: World) -> None:
+    world.prepare()
+    spend(world, "a", world.xcom["run"]["layout"]["run"], status="Failed")
+    needed = expected(world)
+    assert decided(world, budget=1.15 + needed + 0.001) == "train"
+    with pytest.raises(BudgetError, match=re.escape(f"would cost about {1.15 + needed:.2f} USD")):
+        decided(world, budget=1.15 + needed - 0.001)
+
+
+def test_runs_that_begin_at_once_do_not_spend_the_same_money(world: World) -> None:
+    """The first that reserves goes on, and the second counts what the first is about to spend."""
+    world.prepare(seed=1)
+    needed = expected(world)
+    limit = 1.5 * needed
+    assert decided(world, budget=limit, now=TENTH) == "train"
+    assert (
+        decided(world, budget=limit, now=TENTH) == "train"
+    )  # its own reservation is not another's
+    first = dict(world.xcom)
+    world.prepare(seed=2)
+    later = TENTH + timedelta(seconds=1)
+    said = f"0.0000 are spent and {needed:.4f} about to be, by runs at work"
+    with pytest.raises(BudgetError, match=re.escape(said)):
+        decided(world, budget=limit, now=later)
+    # Of one that is refused nothing stays, and what its run reserved ends with the first run.
+    refused = Run.from_xcom(world.xcom["run"]).layout
+    assert not world.store.exists(refused.reservation("2026-12", refused.run))
+    budgets.settle(Run.from_xcom(first["run"]), world.store, later)
+    assert decided(world, budget=limit, now=later) == "train"
+
+
+def test_what_a_run_that_died_has_reserved_is_free_after_two_days(world: World) -> None:
+    world.prepare(seed=1)
+    limit = 1.5 * expected(world)
+    assert decided(world, budget=limit, now=TENTH) == "train"
+    world.prepare(seed=2)
+    with pytest.raises(BudgetError):
+        decided(world, budget=limit, now=TENTH + timedelta(days=1))
+    assert decided(world, budget=limit, now=TENTH + timedelta(days=3)) == "train"
+
+
+def test_a_run_that_is_over_is_not_asked_what_it_would_cost(world: World, tmp_path: Path) -> None:
+    world.prepare().train_and_score(tmp_path).evaluate().release()
+    assert decided(world, budget=0.0) == "train"
+
+
+def test_a_reservation_that_cannot_be_read_is_named(world: World) -> None:
+    world.prepare()
+    world.store.put("fmrec/costs/reserved/2026-12/x.json", b"{}")
+    with pytest.raises(BudgetError, match=r"reserved/2026-12/x.json does not say .* delete it"):
+        decided(world, budget=9.0)
 
 
 def test_what_is_not_known_cannot_be_kept_within_a_budget(world: World) -> None:

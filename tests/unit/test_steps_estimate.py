@@ -52,7 +52,7 @@ def test_at_most_every_job_runs_until_it_is_stopped(world: World) -> None:
     jobs = by_kind(told(world))
     assert jobs["tuning"]["jobs"] == 7
     assert jobs["tuning"]["at_most"] == pytest.approx(7 * 0.5 * 0.115)
-    assert jobs["batch transform"]["at_most"] == pytest.approx(6 * 0.23)
+    assert jobs["batch transform"]["at_most"] == pytest.approx(8 * 0.23)
 
 
 def test_a_longest_training_bounds_what_is_expected(world: World) -> None:

@@ -11,7 +11,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from fmrec.operators import notices
 from fmrec.operators.retries import LONGEST_DELAY, Retries
-from fmrec.settings import TUNING_HOURS, Operations
+from fmrec.settings import TASK_HOURS, TUNING_HOURS, Operations
 
 # The first day of MovieLens 100K: from here on there is something to backfill.
 FIRST_DAY = datetime(1997, 9, 20, tzinfo=UTC)
@@ -43,9 +43,7 @@ def dag(doc: str) -> dict[str, Any]:
             "retry_exponential_backoff": True,
             "max_retry_delay": LONGEST_DELAY,
             "retry_policy": Retries(first_retry),
-            # This ends a step that hangs. The jobs have limits of their own, which are shorter: 5
-            # hours of training, and an hour more of waiting for spot capacity.
-            "execution_timeout": timedelta(hours=8),
+            "execution_timeout": timedelta(hours=TASK_HOURS),
         },
         "tags": ["fmrec", "recommender", "sagemaker"],
     }

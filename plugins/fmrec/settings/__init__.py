@@ -14,7 +14,7 @@ from fmrec.settings.deployment import Deployment
 from fmrec.settings.fields import default_of, describe_limits, env_name
 from fmrec.settings.instants import parse_instant
 from fmrec.settings.janitor import Cleaning
-from fmrec.settings.operations import Operations
+from fmrec.settings.operations import TASK_HOURS, Operations
 from fmrec.settings.params import form, params, tuning_params
 from fmrec.settings.recommending import Recommending
 from fmrec.settings.rollback import Rollback
@@ -27,6 +27,7 @@ __all__ = [
     "DEFAULTS",
     "HYPERPARAMETERS",
     "SPLITS",
+    "TASK_HOURS",
     "TUNING_HOURS",
     "Cleaning",
     "Deployment",

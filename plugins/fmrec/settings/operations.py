@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from fmrec.settings.variables import from_environ, variable
 
+# A task that takes longer is ended. The jobs have limits of their own, which are shorter: 5 hours
+# of training, and an hour more of waiting for spot capacity; but not transforms.
+TASK_HOURS = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operations:

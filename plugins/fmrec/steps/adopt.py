@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fmrec.layout import Run
 from fmrec.release import tunings
 from fmrec.release.tunings import Tuning
+from fmrec.steps import budget
 from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
 from fmrec.tuning import objective as objective_of
@@ -36,8 +37,10 @@ def adopt(run: Xcom, parts: Xcom, control: Xcom, tuning: Xcom, s3: S3Client, now
     if today is not None and not math.isfinite(today):
         today = None
     adopted, why = _judged(best, today, objective)
+    store = Store(s3, this.layout.bucket)
+    budget.settle(this, store, now)
     entry = tunings.record(
-        Store(s3, this.layout.bucket),
+        store,
         this.layout,
         Tuning(
             sequence=0,

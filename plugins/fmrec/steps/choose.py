@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, cast
 
-from fmrec import ledger
-from fmrec.errors import BudgetError, DataError, StoreError
+from fmrec.errors import DataError, StoreError
 from fmrec.layout import Run
 from fmrec.release import champions, tunings
 from fmrec.settings import Deployment
-from fmrec.steps import published
+from fmrec.steps import budget, published
 from fmrec.steps.estimate import estimate
 from fmrec.steps.published import Published
 from fmrec.steps.xcom import Xcom
@@ -62,10 +61,18 @@ def choose(
                 known,
             )
             return "skip"
-    if deployment.monthly_budget is not None:
+    # One that is repeated after its end finds its jobs, and pays for nothing.
+    if deployment.monthly_budget is not None and not _is_over(this, store, releases=releases):
         costs = estimate(this, channels, store, deployment.region, releases=releases)
-        _check_budget(this, costs, deployment.monthly_budget, store, now)
+        budget.check(this, costs, deployment.monthly_budget, store, now)
     return cast(Decision, this.settings.mode)
+
+
+def _is_over(run: Run, store: Store, *, releases: bool) -> bool:
+    if releases:
+        return store.exists(run.layout.published_report("manifest.json"))
+    history = tunings.history(store, run.layout, run.kind)
+    return any(entry.run == run.layout.run for entry in history)
 
 
 def _known_to(run: Run, fingerprint: str, store: Store, *, releases: bool) -> str | None:
@@ -110,43 +117,3 @@ def _last_alike(run: Run, store: Store) -> Published | None:
         if other and each.run.settings == run.settings:
             return each
     return None
-
-
-def _check_budget(run: Run, costs: Xcom, budget: float, store: Store, now: datetime) -> None:
-    month, currency = ledger.month_of(now), costs["currency"]
-    if costs["expected"] is None:
-        raise BudgetError(
-            f"it is not known what this run would cost, so the budget of {_said(budget)} "
-            f"{currency} for {month} cannot be kept: {' '.join(costs['notes'])} Or choose another "
-            "instance_type, or leave FMREC_MONTHLY_BUDGET empty."
-        )
-    spent = ledger.spent(store, run.layout, month)
-    if spent["unknown"]:
-        log.warning(
-            "It is not known what %s job(s) of %s cost, and they are not in the sum: %s",
-            len(spent["unknown"]),
-            month,
-            ", ".join(spent["unknown"]),
-        )
-    # Where jobs of this run have ended already, they are a part of what it is expected to cost.
-    own = spent["runs"].get(run.layout.run, 0.0)
-    others = spent["total"] - own
-    needed = max(costs["expected"], own)
-    log.info(
-        "Budget of %s: %s %s, spent by other runs %s, this run about %s",
-        month, _said(budget), currency, _said(others), _said(needed),
-    )  # fmt: skip
-    if others + needed > budget:
-        following = f"{now.astimezone(UTC).replace(day=1) + timedelta(days=31):%Y-%m}"
-        raise BudgetError(
-            f"this run would cost about {_said(needed)} {currency}, and of the budget of "
-            f"{_said(budget)} {currency} for {month} (UTC) {_said(others)} are spent. Raise "
-            "FMREC_MONTHLY_BUDGET, let the run do less (tuning_jobs, epochs, instance_type), or "
-            f"wait for {following}. Param dry_run tells what it would pay for; what was paid for "
-            f"is below {run.layout.uri(run.layout.costs(month))}"
-        )
-
-
-def _said(amount: float) -> str:
-    """An amount in words; most jobs cost less than a cent."""
-    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from fmrec import prices
 from fmrec.layout import Run
+from fmrec.settings import TASK_HOURS
 from fmrec.settings.ranges import ranges_of
 from fmrec.steps import published
 from fmrec.steps.published import Published
@@ -30,7 +31,7 @@ _OF_TABLE = (
 )
 _OF_PAST = "the longest of the last {} such runs, scaled to the rows and passes of this one"
 # SageMaker sets transform jobs no limit: the task that waits for one stops it then.
-_LONGEST_TRANSFORM = 6 * 3600
+_LONGEST_TRANSFORM = TASK_HOURS * 3600
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fmrec.layout import Run
+from fmrec.steps import budget
 from fmrec.store import Store
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def publish(run: dict[str, Any], report: dict[str, Any], s3: S3Client) -> dict[s
     store.delete(published["manifest.json"])
     for name in sorted(published, key=lambda name: name == "manifest.json"):
         store.put(published[name], store.get(report["files"][name]), replace=True)
+    budget.settle(this, store, datetime.now(UTC))
     log.info("Report: %s", this.layout.uri(published["report.html"]))
     links = {name: store.link(key, seconds=3_600) for name, key in published.items()}
     log.info("To look at within an hour: %s", links["report.html"])
