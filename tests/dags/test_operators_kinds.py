@@ -227,6 +227,15 @@ def test_the_best_trial_is_the_result(tune: Any, recorded: list[Any]) -> None:
     assert told["outlet_events"][assets.MODEL].extra["name"] == "t-002"
 
 
+def test_a_trial_of_unknown_cost_is_not_one_of_none(tune: Any, recorded: list[Any]) -> None:
+    unknown = trial(3, 0.0, **FAILED)
+    del unknown["BillableTimeInSeconds"]
+    trials = [trial(1, 0.95), trial(2, 0.91), unknown]
+    result = tune(Trials(tuned(trials, 1), trials=trials)).execute(context())
+    assert result["tuning"]["billable_seconds"] is None
+    assert recorded[0]["billable_seconds"] is None
+
+
 @pytest.mark.parametrize("status", ["Completed", "Failed"])
 def test_a_tuning_without_a_trial_that_completed_says_why_the_first_failed(
     status: str, tune: Any

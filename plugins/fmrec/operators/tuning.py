@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -116,11 +116,10 @@ class TuningOperator(JobOperator, SageMakerTuningOperator):
     def bill(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """The sum over its training jobs."""
         machines = description["TrainingJobDefinition"]["ResourceConfig"]
-        seconds = [each["billable_seconds"] for each in self.trials(description[self.name_key])]
         return {
             "instance_type": machines["InstanceType"],
             "instances": machines["InstanceCount"],
-            "billable_seconds": None if None in seconds else sum(seconds),
+            "billable_seconds": _together(self.trials(description[self.name_key])),
         }
 
     def trials(self, name: str) -> list[dict[str, Any]]:
@@ -170,10 +169,16 @@ class TuningOperator(JobOperator, SageMakerTuningOperator):
                 "objective": {"name": metric["MetricName"], "value": metric["Value"]},
                 "jobs": [{key: each[key] for key in told} for each in trials],
                 "parents": [each["HyperParameterTuningJobName"] for each in parents],
-                "billable_seconds": sum(each["billable_seconds"] or 0 for each in trials),
+                "billable_seconds": _together(trials),
             },
         }
 
     def succeeded(self, context: Context, result: Mapping[str, Any]) -> None:
         """Say what the new model is."""
         show_model(context, self.run, result)
+
+
+def _together(trials: Sequence[Mapping[str, Any]]) -> int | None:
+    """Billable seconds of all trials; None where those of one are not known."""
+    seconds = [each["billable_seconds"] for each in trials]
+    return None if None in seconds else sum(seconds)
