@@ -36,6 +36,7 @@ bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/ (LIB
 	$(BIN)/python tools/bench_fm.py --guard
 	$(BIN)/python tools/bench_local_aws.py
 	$(BIN)/python tools/bench_topn.py
+	$(BIN)/python tools/bench_backfill.py
 
 docs: .venv/runtime  ## write the generated pages of docs/
 	$(BIN)/python tools/write_docs.py
