@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import os
 import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Airflow:
-    """The running stack through its REST API, as the browser uses it."""
+    """The running stack through its REST API, as the browser uses it; runs are of one DAG."""
 
-    def __init__(self, stack: dict[str, Any]) -> None:
-        self.ui, self.aws = stack["ui"], stack["aws"]
+    def __init__(self, stack: dict[str, Any], dag: str = "fmrec_retrain") -> None:
+        self.ui, self.aws, self.dag = stack["ui"], stack["aws"], dag
         body = {"username": "admin", "password": stack["password"]}
         self.token = self.call("POST", "/auth/token", body, token=None)["access_token"]
 
@@ -38,12 +41,18 @@ class Airflow:
             content: dict[str, Any] = json.loads(answer.read() or "{}")
         return content
 
+    def of(self, dag: str) -> Airflow:
+        """The same stack, as far as another DAG goes."""
+        other = copy.copy(self)
+        other.dag = dag
+        return other
+
     def runs(self, path: str = "") -> Any:
-        return self.call("GET", f"/api/v2/dags/fmrec_retrain/dagRuns{path}")
+        return self.call("GET", f"/api/v2/dags/{self.dag}/dagRuns{path}")
 
     def trigger(self, conf: dict[str, Any]) -> str:
         body = {"logical_date": None, "conf": conf}
-        run = self.call("POST", "/api/v2/dags/fmrec_retrain/dagRuns", body)
+        run = self.call("POST", f"/api/v2/dags/{self.dag}/dagRuns", body)
         return str(run["dag_run_id"])
 
     def tasks(self, run: str) -> dict[str, dict[str, Any]]:
@@ -81,7 +90,7 @@ class Airflow:
         path = f"/{run}/taskInstances/approve/-1/hitlDetails"
         shown: dict[str, Any] = self.runs(path)
         body = {"chosen_options": [chosen]}
-        self.call("PATCH", f"/api/v2/dags/fmrec_retrain/dagRuns{path}", body)
+        self.call("PATCH", f"/api/v2/dags/{self.dag}/dagRuns{path}", body)
         return shown
 
     def result(self, run: str, task: str) -> Any:
@@ -116,6 +125,23 @@ class Airflow:
         files = self.result(run, "publish")["files"]
         content: dict[str, Any] = json.loads(self.object(files["report.json"]))
         return content
+
+
+def until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:
+    """Wait until something is so; an API that is slow to answer is asked again."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if value := found():
+                return value
+        time.sleep(0.2)
+    raise AssertionError(f"not in {seconds} s: {what}")
+
+
+def unpause(environ: dict[str, str], *dags: str) -> None:
+    for dag in dags:
+        words = ["airflow", "dags", "unpause", dag, "--yes"]
+        command(environ, sys.executable, "-m", "fmrec", *words)
 
 
 def command(environ: dict[str, str], *words: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from airflow_stack import Airflow, command, running
+from airflow_stack import Airflow, running, unpause
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,6 +82,5 @@ def environ(state: Path, plain_environ: dict[str, str]) -> dict[str, str]:
 def airflow(state: Path, environ: dict[str, str]) -> Iterator[Airflow]:
     """A stack whose retraining DAG may run."""
     with running(state, environ) as stack:
-        words = ["airflow", "dags", "unpause", "fmrec_retrain", "--yes"]
-        command(environ, sys.executable, "-m", "fmrec", *words)
+        unpause(environ, "fmrec_retrain")
         yield stack

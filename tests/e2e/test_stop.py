@@ -6,7 +6,6 @@ tasks that are deferred.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -14,13 +13,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from airflow_stack import Airflow
+from airflow_stack import Airflow, until
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
@@ -34,19 +33,8 @@ CONF = {
 }
 
 
-class OneDag(Airflow):
-    """The running stack, as far as one DAG goes."""
-
-    def __init__(self, stack: dict[str, Any], dag: str) -> None:
-        super().__init__(stack)
-        self.dag = dag
-
-    def runs(self, path: str = "") -> Any:
-        return self.call("GET", f"/api/v2/dags/{self.dag}/dagRuns{path}")
-
-    def trigger(self, conf: dict[str, Any]) -> str:
-        body = {"logical_date": None, "conf": conf}
-        return str(self.call("POST", f"/api/v2/dags/{self.dag}/dagRuns", body)["dag_run_id"])
+class Clearing(Airflow):
+    """The stack, with what is cleared and what becomes of it."""
 
     def clear(self, run: str, task: str) -> None:
         """Clear one task of a run, as a person does in the browser."""
@@ -65,17 +53,6 @@ class OneDag(Airflow):
     def link(self, run: str, task: str, name: str) -> str:
         path = f"/{run}/taskInstances/{task}/links"
         return str(self.runs(path)["extra_links"][name])
-
-
-def until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:
-    """Wait until something is so; an API that is slow to answer is asked again."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if value := found():
-                return value
-        time.sleep(0.2)
-    raise AssertionError(f"not in {seconds} s: {what}")
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +112,7 @@ def stack(
 def test_clearing_a_training_task_stops_its_job(
     dag: str, waits: str, stack: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    airflow = OneDag(stack, dag)
+    airflow = Clearing(stack, dag)
     run = airflow.trigger(CONF)
     until("the task waits", lambda: airflow.tasks(run).get("train", {}).get("state") == waits)
     if waits == "deferred":

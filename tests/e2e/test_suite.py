@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_stack import Airflow, command, running
+from airflow_stack import Airflow, command, running, unpause, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
 
@@ -25,20 +24,8 @@ SUITE = ("fmrec_retrain", "fmrec_tune", "fmrec_recommend", "fmrec_rollback")
 def suite(state: Path, environ: dict[str, str]) -> Iterator[Airflow]:
     """A stack whose DAGs may run, but those that cost money by the hour or delete."""
     with running(state, environ) as stack:
-        for dag in SUITE:
-            words = ["airflow", "dags", "unpause", dag, "--yes"]
-            command(environ, sys.executable, "-m", "fmrec", *words)
+        unpause(environ, *SUITE)
         yield stack
-
-
-def until(found: Callable[[], Any], seconds: float = 200) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = found()
-        if value:
-            return value
-        time.sleep(1)
-    raise AssertionError("it did not come about")
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +43,10 @@ def test_a_person_s_yes_makes_a_champion_and_lists_for_all(suite: Airflow, crown
     released = suite.result(crowned, "release")
     assert released["promoted"]
     assert "admin approved" in released["why"].lower()
+    followers = suite.of("fmrec_recommend")
     (recommended,) = until(
-        lambda: [
-            run
-            for run in suite.call("GET", "/api/v2/dags/fmrec_recommend/dagRuns")["dag_runs"]
-            if run["state"] == "success"
-        ]
+        "lists for all users",
+        lambda: [run for run in followers.runs()["dag_runs"] if run["state"] == "success"],
     )
     assert recommended["run_type"] == "asset_triggered"
     latest = json.loads(suite.object("fmrec/recommendations/rating-sample-time/latest.json"))
@@ -80,8 +65,8 @@ def test_a_finished_run_that_is_repeated_starts_no_job(suite: Airflow, crowned: 
     entries, told = keys(suite, "fmrec/champions/"), announced(suite)
     body = {"dry_run": False, "only_failed": False}
     suite.call("POST", f"/api/v2/dags/fmrec_retrain/dagRuns/{crowned}/clear", body)
-    until(lambda: suite.runs(f"/{crowned}")["state"] in {"queued", "running"})
-    until(lambda: suite.tasks(crowned)["evaluate"]["state"] == "success")
+    again = {"queued", "running"}
+    until("it runs again", lambda: suite.runs(f"/{crowned}")["state"] in again)
     suite.answer(crowned, "Approve")
     assert suite.wait(crowned) == "success"
     assert jobs(suite) == before
@@ -117,17 +102,10 @@ def test_what_a_tuning_finds_is_what_the_next_run_uses(suite: Airflow) -> None:
         "source": "sample", "as_of": AS_OF, "tuning_jobs": 3, "num_factors": 4,
         "tuning_ranges": "epochs=8..20, factors_lr=0.001..0.01 log",
     }  # fmt: skip
-    path = "/api/v2/dags/fmrec_tune/dagRuns"
-    tune = suite.call("POST", path, {"logical_date": None, "conf": conf})["dag_run_id"]
-    state = until(
-        lambda: {"success": "success", "failed": "failed"}.get(
-            suite.call("GET", f"{path}/{tune}")["state"]
-        ),
-        400,
-    )
-    assert state == "success"
-    where = f"{path}/{tune}/taskInstances/adopt/xcomEntries/return_value?deserialize=true"
-    adopted = suite.call("GET", where)["value"]
+    tuning = suite.of("fmrec_tune")
+    tune = tuning.trigger(conf)
+    assert tuning.wait(tune, 400) == "success"
+    adopted = tuning.result(tune, "adopt")
     assert (adopted["objective"]["value"] < adopted["control"]) == adopted["adopted"]
     run = suite.trigger({"source": "sample", "as_of": AS_OF, "seed": 2})
     assert suite.wait(run) == "success"
@@ -168,10 +146,8 @@ def test_an_earlier_champion_comes_back_in_one_click(
     assert suite.wait(second) == "success"
     key = suite.result(second, "plan")["layout"]["run"]
     command(environ, sys.executable, "-m", "fmrec", "champion", "--appoint", key)
-    path = "/api/v2/dags/fmrec_rollback/dagRuns"
-    conf = {"lane": "rating-sample-time"}
-    run = suite.call("POST", path, {"logical_date": None, "conf": conf})["dag_run_id"]
-    until(lambda: suite.call("GET", f"{path}/{run}")["state"] == "success")
+    back = suite.of("fmrec_rollback")
+    assert back.wait(back.trigger({"lane": "rating-sample-time"})) == "success"
     told = command(environ, sys.executable, "-m", "fmrec", "champion")
     entries = [line.split()[2] for line in told.splitlines() if "T000000Z-" in line]
     first = suite.result(crowned, "plan")["layout"]["run"]
