@@ -136,7 +136,6 @@ def promote(
     compared_with: str | None,
     at: datetime,
     approved_by: str | None = None,
-    reason: str | None = None,
 ) -> Champion:
     """Make `run` the champion of `lane`, and return the entry that says so.
 
@@ -163,7 +162,6 @@ def promote(
         at=at,
         replaces=None,
         by=approved_by if asked else GATE,
-        reason=reason,
     )
     while True:
         past = history(store, layout, lane)
