@@ -49,6 +49,13 @@ def test_who_approves_makes_a_champion_and_is_named(asking: World) -> None:
     assert entry.decision["decision"] == "ask"
 
 
+def test_who_approves_without_a_name_is_a_person(asking: World) -> None:
+    told = answered(asking, **APPROVED | {"by": None})
+    assert told["promoted"]
+    assert told["why"] == "Ask a person: no proof. A person approved"
+    assert history(asking)[-1].by is None
+
+
 @pytest.mark.parametrize(
     ("approval", "says"),
     [
