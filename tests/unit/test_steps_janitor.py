@@ -342,7 +342,7 @@ def test_champions_keep_their_files(world: Serving) -> None:
     assert files_of(world, runs[10])
     assert files_of(world, other)
     # Of the history itself and of the reports nothing is gone.
-    assert len(champions.history(world.store, world.layout, LANE)) == 19
+    assert len(champions.history(world.store, world.layout, LANE)) == 20
     assert all(world.store.exists(r.layout.published_report("manifest.json")) for r in runs)
 
 

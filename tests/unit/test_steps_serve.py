@@ -22,6 +22,7 @@ from fmrec.errors import (
     StoreError,
 )
 from fmrec.layout import Layout, Run
+from fmrec.release import champions
 from fmrec.steps import serve, smoke
 from serving_world import (
     LANE,
@@ -351,6 +352,20 @@ def test_a_champion_that_nothing_vouches_for_is_not_served(world: Serving) -> No
     with pytest.raises(EvaluationError, match="was trained again since it was promoted"):
         world.deploy(chosen | {"artifact": "s3://fmrec/another"})
     assert world.sagemaker.calls == []
+
+
+def test_a_champion_that_was_trained_again_is_served_once_a_person_appoints_it(
+    world: Serving,
+) -> None:
+    run = world.crown("first")
+    champions.appoint(
+        world.store, world.layout, LANE, run=run.layout.run, as_of=run.as_of, manifest="m",
+        artifact="s3://fmrec/its-model-of-before", at=NOW,
+    )  # fmt: skip
+    with pytest.raises(EvaluationError, match="appoint this one again"):
+        world.serve()
+    world.crown("first")
+    assert world.serve()["run"] == run.layout.run
 
 
 def test_teardown_leaves_nothing_and_writes_down_what_it_has_cost(world: Serving) -> None:

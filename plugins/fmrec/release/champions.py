@@ -192,15 +192,17 @@ def appoint(
     """Make `run` the champion of `lane` because a person says so, whatever the gate said.
 
     It is a rollback when the run was the champion before, else a promotion without a decision. An
-    earlier moment than the champion's is allowed. The champion in place keeps its entry.
+    earlier moment than the champion's is allowed. The champion in place keeps its entry; where its
+    run was trained again, so that `artifact` is another, that one is promoted.
 
     Raises ConflictError when the last entry is not number `after`, if that is given, and when
     another entry was written at the same moment; DataError and StoreError as `history`.
     """
     past = history(store, layout, lane)
     champion = current(past)
-    if champion is not None and champion.run == run:
+    if champion is not None and (champion.run, champion.artifact) == (run, artifact):
         return champion
+    in_place = champion is not None and champion.run == run
     if after not in {None, len(past)}:
         raise ConflictError(
             f"{run} does not become the champion of {lane}: another has become it meanwhile (entry "
@@ -209,7 +211,7 @@ def appoint(
         )
     proposed = Champion(
         sequence=0,
-        kind=ROLLBACK if any(each.run == run for each in past) else PROMOTION,
+        kind=ROLLBACK if not in_place and any(each.run == run for each in past) else PROMOTION,
         lane=lane,
         run=run,
         as_of=as_of,
