@@ -104,6 +104,7 @@ def test_promotions_are_numbered_objects_that_are_read_in_their_order(store: Sto
         "replaces": "a",
         "by": "gate",
         "reason": None,
+        "dag_run": None,
     }
     assert list(store.list("movies/")) == [KEY.format(1), KEY.format(2)]
 
@@ -160,7 +161,7 @@ def test_entries_from_before_it_was_noted_who_decided_are_read(store: Store) -> 
     crown(store, "b", 5, "a", decision=None)
     for number in (1, 2):
         content = json.loads(store.get(KEY.format(number)))
-        del content["by"], content["reason"]
+        del content["by"], content["reason"], content["dag_run"]
         store.put(KEY.format(number), json.dumps(content).encode(), replace=True)
     found = history(store, LAYOUT, LANE)
     assert [(each.by, each.reason) for each in found] == [("gate", None), (None, None)]
