@@ -26,13 +26,16 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param
 from fmrec import settings
 from fmrec.operators import house, janitor
 
+# FMREC_DRY_RUN is meant for runs that train: with it, nothing would ever be cleaned up.
+environ = {name: value for name, value in os.environ.items() if name != "FMREC_DRY_RUN"}
+
 with DAG(
     dag_id="fmrec_janitor",
     dag_display_name="fmrec: janitor",
     schedule=CronTriggerTimetable("0 5 * * *", timezone="UTC"),
     max_active_runs=1,
     params={
-        name: Param(**each) for name, each in settings.form(settings.Cleaning, os.environ).items()
+        name: Param(**each) for name, each in settings.form(settings.Cleaning, environ).items()
     },
     **house.dag(__doc__ or ""),
 ):

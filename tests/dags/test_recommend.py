@@ -68,6 +68,14 @@ def test_lists_are_made_for_each_lane_when_there_is_a_champion(root: Path) -> No
     assert dict(found.params) == vars(Recommending())
 
 
+def test_what_a_report_shows_is_not_what_production_gets(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMREC_ONLY", "genre=Horror")
+    assert dag(root, "fmrec_retrain").params["only"] == "genre=Horror"
+    assert dict(dag(root, "fmrec_recommend").params) == vars(Recommending())
+
+
 def test_a_rollback_is_one_click_whatever_the_environment_says(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

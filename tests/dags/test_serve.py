@@ -81,6 +81,14 @@ def test_variables_change_what_nobody_fills_in(root: Path, monkeypatch: pytest.M
     assert dag_of(root, "fmrec_janitor").params["retention_days"] == 90
 
 
+def test_a_dry_run_of_the_retraining_is_none_of_the_janitor(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMREC_DRY_RUN", "true")
+    assert dag_of(root, "fmrec_retrain").params["dry_run"] is True
+    assert dag_of(root, "fmrec_janitor").params["dry_run"] is False
+
+
 def test_the_lanes_of_the_events_are_handed_on(
     context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
