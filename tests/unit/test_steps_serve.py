@@ -300,6 +300,20 @@ def test_what_aws_refuses_is_said(
         world.serve()
 
 
+def test_a_request_that_was_carried_out_and_not_answered_is_no_refusal(world: Serving) -> None:
+    """Botocore sends it again, and AWS says that the endpoint is there."""
+    world.crown("first")
+    create = world.sagemaker.create_endpoint
+
+    def twice(**request: Any) -> None:
+        create(**request)
+        create(**request)
+
+    world.sagemaker.create_endpoint = twice  # type: ignore[method-assign]
+    assert world.serve()["done"] == "made"
+    assert world.sagemaker.endpoints[NAME]["status"] == "InService"
+
+
 def test_the_lanes_that_are_served(world: Serving) -> None:
     for lane in ("like-sample-time", "ranking-sample-time"):
         world.crown("x", lane)

@@ -145,8 +145,8 @@ class Hosting:
             self._client.create_endpoint_config(**config)
 
     def create(self, request: Any) -> None:
-        """Begin to make an endpoint."""
-        with asking(f"make the endpoint {request['EndpointName']}"):
+        """Begin to make an endpoint, unless it is there: botocore repeats what got no answer."""
+        with asking(f"make the endpoint {request['EndpointName']}"), _present():
             self._client.create_endpoint(**request)
 
     def update(self, name: str, config: str) -> None:
