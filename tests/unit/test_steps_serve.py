@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -395,6 +395,60 @@ def test_teardown_leaves_nothing_and_writes_down_what_it_has_cost(world: Serving
     # Once more: nothing there is no error.
     assert world.settle(chosen)["said"] == f"There is no endpoint {NAME}"
     assert ledger.spent(world.store, world.layout, "2026-03") == spent
+
+
+def test_the_hours_of_an_endpoint_count_in_the_months_that_they_were_in(world: Serving) -> None:
+    run = world.crown("first")
+    world.serve()
+    world.now = datetime(2026, 5, 2, 6, tzinfo=UTC)
+    [chosen] = world.choose(action="teardown")
+    world.settle(chosen)
+    hours = {"2026-02": 0, "2026-03": 23.5 * 24, "2026-04": 30 * 24, "2026-05": 30, "2026-06": 0}
+    found = {month: ledger.spent(world.store, world.layout, month) for month in hours}
+    assert {month: each["total"] for month, each in found.items()} == {
+        month: pytest.approx(0.115 * hour) for month, hour in hours.items()
+    }
+    assert set(found["2026-04"]["runs"]) == {run.layout.run}
+    [key] = world.store.list(world.layout.costs("2026-04"))
+    entry = json.loads(world.store.get(key))
+    assert (entry["since"], entry["at"]) == (
+        "2026-04-01T00:00:00+00:00", "2026-05-01T00:00:00+00:00",
+    )  # fmt: skip
+
+
+def test_an_endpoint_that_is_not_deleted_has_no_cost_yet(world: Serving) -> None:
+    world.crown("first")
+    world.serve()
+    [chosen] = world.choose(action="teardown")
+    world.now = later(hours=2)
+    said = refusal("DeleteEndpoint", "AccessDeniedException", "no")
+    world.sagemaker.refuse["DeleteEndpoint"] = said
+    with pytest.raises(RefusedError, match="sagemaker:DeleteEndpoint"):
+        world.settle(chosen)
+    assert not world.costs()
+    world.sagemaker.refuse.clear()
+    world.now = later(hours=5)
+    world.settle(chosen)
+    spent = ledger.spent(world.store, world.layout, "2026-03")
+    assert (spent["jobs"], spent["total"]) == (1, pytest.approx(5 * 0.115))
+
+
+def test_whoever_dies_while_an_endpoint_goes_has_written_down_its_cost(world: Serving) -> None:
+    world.crown("first")
+    world.serve()
+    [chosen] = world.choose(action="teardown")
+    world.now = later(hours=2)
+
+    def die(operation: str) -> None:
+        if world.sagemaker.endpoints[NAME]["status"] == "Deleting":
+            raise Killed
+
+    world.sagemaker.hook = die
+    with pytest.raises(Killed):
+        world.settle(chosen)
+    world.sagemaker.hook = lambda operation: None
+    world.settle(chosen)
+    assert ledger.spent(world.store, world.layout, "2026-03")["total"] == pytest.approx(0.23)
 
 
 def test_an_endpoint_of_somebody_else_is_not_touched(world: Serving) -> None:

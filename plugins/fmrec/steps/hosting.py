@@ -154,11 +154,10 @@ class Hosting:
         with asking(f"update the endpoint {name}"):
             self._client.update_endpoint(EndpointName=name, EndpointConfigName=config)
 
-    def remove(self, name: str) -> None:
-        """Delete an endpoint, and wait until it is gone."""
+    def delete(self, name: str) -> None:
+        """Begin to delete an endpoint, if there is one."""
         with asking(f"delete the endpoint {name}"):
             _unless_absent(self._client.delete_endpoint, EndpointName=name)
-        self.settled(name)
 
     def configs(self) -> Iterator[Listed]:
         """All endpoint configurations, whoever made them."""

@@ -25,7 +25,7 @@ from fmrec.errors import (
 from fmrec.layout import Layout
 from fmrec.settings import Deployment, Serving
 from fmrec.steps import smoke
-from fmrec.steps.hosting import Endpoint, Hosting, Sleep
+from fmrec.steps.hosting import Config, Endpoint, Hosting, Sleep
 from fmrec.steps.in_production import champion_of, lane_in_use
 from fmrec.steps.leftovers import sweep
 from fmrec.steps.published import Published
@@ -104,8 +104,8 @@ def deploy(
     there = here.settled()
     if there is not None and there.status == "Failed":
         log.warning("Endpoint %s has failed (%s) and is made anew", name, there.reason)
-        here.hosting.remove(name)
-        there = None
+        here.hosting.delete(name)
+        there = here.settled()
     here.hosting.ensure(
         endpoints.model_request(model, image, artifact, role, tags),
         endpoints.config_request(config, model, *instances, tags),
@@ -276,27 +276,30 @@ def remove(
     hosting: Hosting, there: Endpoint, layout: Layout, store: Store, region: str, now: datetime
 ) -> None:
     """Delete an endpoint, and write down what it has cost: by its last configuration."""
-    try:
-        _bill(hosting, there, layout, store, region, now)
-    finally:
-        hosting.remove(there.name)
+    config = hosting.config(there.config) if there.config else None
+    hosting.delete(there.name)
+    if there.status != "Failed" and config is not None and config.instance_type is not None:
+        # Before it is waited for: whoever goes on after a kill in the wait finds no endpoint.
+        _bill(there, config, layout, store, region, now)
+    hosting.settled(there.name)
 
 
 def _bill(
-    hosting: Hosting, there: Endpoint, layout: Layout, store: Store, region: str, now: datetime
+    there: Endpoint, config: Config, layout: Layout, store: Store, region: str, now: datetime
 ) -> None:
-    config = hosting.config(there.config) if there.config else None
-    if there.status != "Failed" and config is not None and config.instance_type is not None:
+    """An entry for each calendar month in which it was there: a budget is one of a month."""
+    for since, until in ledger.months(there.created, now):
         entry = {
-            "job": f"{there.name}-{there.created:%Y%m%dT%H%M%SZ}",
+            "job": f"{there.name}-{since:%Y%m%dT%H%M%SZ}",
             "kind": "endpoint",
             "run": there.tags.get(endpoints.RUN, ""),
             "instance_type": config.instance_type,
             "instances": config.instances,
-            "billable_seconds": max(0, round((now - there.created).total_seconds())),
+            "billable_seconds": round((until - since).total_seconds()),
             "status": "Deleted",
+            "since": since,
         }
-        ledger.record(store, layout, region, entry, now)
+        ledger.record(store, layout, region, entry, until)
 
 
 def _failure(here: _Here, found: Endpoint | None, done: str, now: datetime) -> FmrecError:
