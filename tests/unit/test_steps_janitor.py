@@ -366,6 +366,19 @@ def test_a_run_that_is_served_keeps_its_files(world: Serving) -> None:
     assert kept == ["first", "by hand", "prepared"]
 
 
+def test_a_run_that_may_be_served_keeps_its_files(world: Serving) -> None:
+    """Somebody has deleted the configuration, and the endpoint serves on."""
+    world.crown("first")
+    world.serve(ttl_hours=0)
+    world.sagemaker.configs.clear()
+    for number in range(3):
+        world.crown(f"later {number}")
+    written(world, OLD)
+    assert counts(clean(world, later(days=2), keep_champions=1)) == {"runs": 2}
+    assert files_of(world, world.run("first"))
+    assert len(world.sagemaker.models) == 1
+
+
 def test_what_is_no_file_of_an_old_run_stays(world: Serving) -> None:
     run = old_run(world, "gone")
     name = run.layout.run
