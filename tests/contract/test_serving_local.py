@@ -150,7 +150,10 @@ class Service:
         return proven
 
     def clean(self, now: datetime, **params: Any) -> Any:
-        found = janitor.clean(params, self.sagemaker, self.s3, self.world.deployment, now, wait)
+        found = janitor.clean(
+            params, self.sagemaker, self.s3, self.world.deployment, now,
+            approval_hours=20, sleep=wait,
+        )  # fmt: skip
         return {name: each["count"] for name, each in found["gone"].items() if each["count"]}
 
     def served(self) -> dict[str, list[str]]:

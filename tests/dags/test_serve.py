@@ -128,10 +128,14 @@ def test_the_janitor_s_params_are_handed_on(
     context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(janitor_step, "clean", lambda *told: given.append(told) or {})
+    monkeypatch.setenv("FMREC_APPROVAL_HOURS", "72")
+    monkeypatch.setattr(
+        janitor_step, "clean", lambda *told, **more: given.append((told, more)) or {}
+    )
     clean: Any = janitor.clean
     clean.function()
-    params, sagemaker, s3, deployment, now = given[0]
+    [((params, sagemaker, s3, deployment, now), more)] = given
+    assert more["approval_hours"] == 72
     assert (params, sagemaker, s3) == (context["params"], "client of sagemaker", "client of s3")
     assert deployment.bucket == "b"
     assert now.tzinfo is not None

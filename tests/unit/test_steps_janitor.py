@@ -50,9 +50,10 @@ def written(world: Serving, when: datetime, *prefixes: str) -> None:
             stored.last_modified = when.replace(tzinfo=None)
 
 
-def clean(world: Serving, now: datetime = NOW, **params: Any) -> Any:
+def clean(world: Serving, now: datetime = NOW, hours: int = 20, **params: Any) -> Any:
     result = janitor.clean(
-        params, world.sagemaker, world.s3, world.deployment, now, world.wait
+        params, world.sagemaker, world.s3, world.deployment, now,
+        approval_hours=hours, sleep=world.wait,
     )  # fmt: skip
     assert json.loads(json.dumps(result)) == result
     return result["gone"]
@@ -322,6 +323,15 @@ def test_the_files_of_a_run_go_when_both_its_day_and_its_last_change_are_long_ag
     assert files_of(world, recent)
     assert counts(clean(world)) == {}
     assert counts(clean(world, retention_days=28)) == {"runs": 2}
+
+
+def test_a_run_that_may_wait_for_a_person_keeps_its_files(world: Serving) -> None:
+    """It is a week for somebody on holiday, and two days for the tasks before and after."""
+    run = old_run(world, "waits")
+    written(world, NOW - timedelta(days=9) + timedelta(minutes=1))
+    assert counts(clean(world, hours=7 * 24, retention_days=2)) == {}
+    assert files_of(world, run)
+    assert counts(clean(world, later(minutes=2), hours=7 * 24, retention_days=2)) == {"runs": 1}
 
 
 def test_champions_keep_their_files(world: Serving) -> None:

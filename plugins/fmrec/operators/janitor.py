@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 
 from fmrec.operators.clients import aws_client
-from fmrec.settings import Deployment
+from fmrec.settings import Deployment, Operations
 
 
 @task
@@ -23,4 +23,5 @@ def clean() -> dict[str, Any]:
         aws_client("s3"),
         Deployment.of(os.environ),
         datetime.now(UTC),
+        approval_hours=Operations.of(os.environ).approval_hours,
     )

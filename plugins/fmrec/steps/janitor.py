@@ -68,15 +68,21 @@ def clean(
     s3: S3Client,
     deployment: Deployment,
     now: datetime,
+    *,
+    approval_hours: int,
     sleep: Sleep = time.sleep,
 ) -> Xcom:
     """Delete what is left over; with Param `dry_run` only say what would be.
+
+    `approval_hours` is how long a run may wait for a person (FMREC_APPROVAL_HOURS): it keeps its
+    files that long and two days more, however short the retention.
 
     What cannot be deleted does not keep the rest from it. Raises ConfigurationError for a Param
     that is wrong and, at the end, FmrecError that lists what was left and why.
     """
     told = Cleaning.of(values)
-    janitor = _Janitor(told, sagemaker, s3, deployment, now, sleep)
+    waits = timedelta(hours=approval_hours)
+    janitor = _Janitor(told, sagemaker, s3, deployment, now, waits, sleep)
     janitor.work()
     log.info("%s:\n%s", "Would go" if told.dry_run else "Gone", _table(janitor.gone))
     problems = janitor.problems
@@ -110,12 +116,14 @@ class _Janitor:
         s3: S3Client,
         deployment: Deployment,
         now: datetime,
+        waits: timedelta,
         sleep: Sleep,
     ) -> None:
         kinds = ("endpoints", "configurations", "models", "runs")
         self.gone = {name: _Kind() for name in kinds}
         self.problems: list[str] = []
         self._told, self._now, self._region = told, now, deployment.region
+        self._kept_for = max(timedelta(days=told.retention_days), waits + _IN_PROGRESS)
         self._sagemaker, self._s3 = sagemaker, s3
         self._layout = Layout(deployment.bucket, deployment.prefix, "")
         self._store = Store(s3, deployment.bucket)
@@ -251,7 +259,7 @@ class _Janitor:
 
     def _runs(self, folders: Iterable[_Folder], models: Iterable[str]) -> None:
         """Delete the files of old runs that are no champions and of which nothing is served."""
-        before = self._now - timedelta(days=self._told.retention_days)
+        before = self._now - self._kept_for
         old = [each for each in folders if each.changed < before and moment_of(each.run) < before]
         kept = self._champions() | self._served(models)
         for each in old:
