@@ -180,6 +180,7 @@ class Hosted:
             if found["status"] != "InService":
                 raise refusal("UpdateEndpoint", "ValidationException", "Cannot update in-progress endpoint")  # fmt: skip  # noqa: E501
             found |= {"status": "Updating", "to": EndpointConfigName, "left": 2}
+            found["changed"] = self.now
 
         self._call("UpdateEndpoint", work)
 
@@ -207,6 +208,7 @@ class Hosted:
             "EndpointStatus": found["status"],
             "EndpointConfigName": found["config"],
             "CreationTime": found["created"],
+            "LastModifiedTime": found.get("changed", found["created"]),
         }
         if found["status"] == "Updating":
             told["PendingDeploymentSummary"] = {"EndpointConfigName": found["to"]}

@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fmrec import settings
-from fmrec.operators import assets, janitor, serving
+from fmrec.operators import assets, janitor, notices, serving
 from fmrec.steps import janitor as janitor_step
 from fmrec.steps import serve as step
 
@@ -128,6 +128,8 @@ def test_the_janitor_s_params_are_handed_on(
     context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
+    sent: list[Any] = []
+    monkeypatch.setattr(notices, "send", lambda *told: sent.append(told))
     monkeypatch.setenv("FMREC_APPROVAL_HOURS", "72")
     monkeypatch.setattr(
         janitor_step, "clean", lambda *told, **more: given.append((told, more)) or {}
@@ -136,6 +138,8 @@ def test_the_janitor_s_params_are_handed_on(
     clean.function()
     [((params, sagemaker, s3, deployment, now), more)] = given
     assert more["approval_hours"] == 72
+    more["tell"]("an endpoint went", {"endpoint": "e"})
+    assert sent == [("endpoint", "an endpoint went", {"endpoint": "e"})]
     assert (params, sagemaker, s3) == (context["params"], "client of sagemaker", "client of s3")
     assert deployment.bucket == "b"
     assert now.tzinfo is not None

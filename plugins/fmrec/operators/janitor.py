@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from airflow.sdk import get_current_context, task
 
+from fmrec.operators import notices
 from fmrec.operators.clients import aws_client
 from fmrec.settings import Deployment, Operations
 
@@ -24,4 +26,5 @@ def clean() -> dict[str, Any]:
         Deployment.of(os.environ),
         datetime.now(UTC),
         approval_hours=Operations.of(os.environ).approval_hours,
+        tell=partial(notices.send, "endpoint"),
     )

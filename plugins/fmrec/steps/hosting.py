@@ -32,7 +32,10 @@ _MOVING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "D
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint as AWS describes it. `config` is in service, `pending` on its way there."""
+    """An endpoint as AWS describes it. `config` is in service, `pending` on its way there.
+
+    `created` and `changed` are when it was made and last updated, aware.
+    """
 
     name: str
     arn: str
@@ -41,6 +44,7 @@ class Endpoint:
     pending: str | None
     reason: str
     created: datetime
+    changed: datetime
     tags: Mapping[str, str]
 
     @property
@@ -111,6 +115,7 @@ class Hosting:
             pending.get("EndpointConfigName"),
             found.get("FailureReason", ""),
             found["CreationTime"],
+            found["LastModifiedTime"],
             tags,
         )
 

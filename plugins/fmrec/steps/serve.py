@@ -252,24 +252,33 @@ class _Here:
         if proven is None or there.status == "Failed":
             self.remove(there, now)
             return f"Endpoint {self.name} was deleted: there is nothing proven to go back to"
-        since = "as before"
-        if there.config != proven:
-            since = "again"
-            log.warning("Endpoint %s goes back from %s to %s", self.name, there.config, proven)
-            self.hosting.update(self.name, proven)
-            there = self.settled()
-        if there is None or (there.status, there.config) != ("InService", proven):
-            state = "is gone" if there is None else f"is {there.status} with {there.config}"
-            reason = f" ({there.reason})" if there and there.reason else ""
-            raise JobError(
-                f"endpoint {self.name} could not go back to {proven}, which is proven: it "
-                f"{state}{reason}. Trigger fmrec_serve with action teardown, then with deploy"
-            )
+        since = "as before" if there.config == proven else "again"
+        there = restore(self.hosting, there, proven)
         return f"Endpoint {self.name} serves {there.tags.get(endpoints.RUN)} {since}"
 
     def remove(self, there: Endpoint, now: datetime) -> None:
         """Delete the endpoint, and write down what it has cost."""
         remove(self.hosting, there, self._layout, self._store, self._region, now)
+
+
+def restore(hosting: Hosting, there: Endpoint, proven: str) -> Endpoint:
+    """See that an endpoint at rest serves its configuration `proven`, or put that in service again.
+
+    Raises JobError when it cannot be brought back.
+    """
+    found: Endpoint | None = there
+    if there.config != proven:
+        log.warning("Endpoint %s goes back from %s to %s", there.name, there.config, proven)
+        hosting.update(there.name, proven)
+        found = hosting.settled(there.name)
+    if found is None or (found.status, found.config) != ("InService", proven):
+        state = "is gone" if found is None else f"is {found.status} with {found.config}"
+        reason = f" ({found.reason})" if found and found.reason else ""
+        raise JobError(
+            f"endpoint {there.name} could not go back to {proven}, which is proven: it "
+            f"{state}{reason}. Trigger fmrec_serve with action teardown, then with deploy"
+        )
+    return found
 
 
 def remove(
