@@ -1,19 +1,22 @@
 """Delete what is left over: endpoints whose time is up, what nothing uses, files of old runs.
 
 **What it does.** Deletes the endpoints of this deployment whose hours are over or that were never
-proven, with what was made for them; puts back what was proven where something else has served for
-three hours or more; deletes endpoint configurations and models of this deployment that are
+proven, with what was made for them; endpoint configurations and models of this deployment that are
 older than a day and that no endpoint, job or run uses; and the files of runs that are older than
 `retention_days`. The last `keep_champions` champions of each lane and whatever an endpoint serves
 keep their files. Nothing goes that is not proven to be of this bucket and prefix. Reports,
 histories, sources and the landing zone stay.
 
+It also puts right what runs leave that are marked failed or out of time: an endpoint that has had
+something unproven in service for three hours goes back to what was proven, and jobs that ended with
+nobody waiting for them come into the ledger.
+
 **When.** Every day at 05:00 UTC, and whenever it is triggered. With Param `dry_run` it only says
 what would go.
 
 **What it leaves.** A table in its log, and the same counts as its result: how many endpoints,
-configurations, models, runs, files and bytes went. FMREC_NOTIFY_URL is told of endpoints that were
-deleted or went back.
+configurations, models, runs, files and bytes went, and how many jobs came into the ledger.
+FMREC_NOTIFY_URL is told of endpoints that were deleted or went back.
 
 **When it fails.** What cannot be deleted does not keep the rest from it; in the end the task fails
 and lists what was left, and why. The next run tries again.

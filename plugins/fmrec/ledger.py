@@ -39,10 +39,10 @@ def record(
     """Write down what a job has cost that has ended, and return what stands there of it.
 
     `entry` has job, kind, run, instance_type, instances, billable_seconds (of one instance; None
-    when unknown) and status; `at` is the time now, aware. It belongs to the month of `at`; where
-    it has `since`, an aware moment, it covers the time from then to `at`, and belongs to the month
-    of `since`. A job counts once: what was recorded first stays, also when it is told again in
-    another month.
+    when unknown) and status; `at` is when it ended, aware, and it belongs to the month of that.
+    Where it has `since`, an aware moment, it covers the time from then to `at`, and belongs to the
+    month of `since`. A job counts once: what was recorded first stays, also when it is told again
+    in another month.
     """
     since: datetime | None = entry.get("since")
     content = {
@@ -57,6 +57,15 @@ def record(
     job = entry["job"]
     first = _first(store, layout.month_of_cost(job), {"month": month_of(since or at)})
     return _first(store, layout.cost(first["month"], job), content)
+
+
+def recorded(store: Store, layout: Layout, job: str) -> bool:
+    """Whether it is written down what a job has cost."""
+    key = layout.month_of_cost(job)
+    if not store.exists(key):
+        return False
+    month: str = json.loads(store.get(key))["month"]
+    return store.exists(layout.cost(month, job))
 
 
 def spent(store: Store, layout: Layout, month: str) -> dict[str, Any]:

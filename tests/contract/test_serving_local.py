@@ -391,6 +391,9 @@ def test_the_janitor_takes_what_has_had_its_time_and_the_bill_is_kept(
     months = {ledger.month_of(each) for each in (now, now + timedelta(hours=3))}
     spent = [ledger.spent(service.store, service.layout, month) for month in months]
     assert sum(each["runs"].get(first.layout.run, 0) for each in spent) >= 3 * 0.115
+    # Its jobs were made by no task here; the janitor has recorded them all the same.
+    jobs_of = {first.layout.job(kind, 1) for kind in ("train", "score")}
+    assert all(ledger.recorded(service.store, service.layout, name) for name in jobs_of)
     # Two days on, the models that the runs registered go; their files are not old enough.
     assert set(service.clean(now + timedelta(days=3))) == {"models"}
     assert service.serve()["run"] == first.layout.run

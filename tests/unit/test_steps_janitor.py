@@ -503,6 +503,26 @@ def test_without_a_readable_history_no_run_goes(world: Serving) -> None:
 # The whole.
 
 
+def test_a_job_whose_task_is_gone_comes_into_the_ledger(
+    world: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = world.run("marked failed")
+    name = run.layout.job("train", 1)
+    world.sagemaker.jobs[name] = {
+        "TrainingJobName": name, "TrainingJobStatus": "Stopped", "LastModifiedTime": NOW,
+        "OutputDataConfig": {"S3OutputPath": run.layout.uri(run.layout.models)},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        "TrainingStartTime": NOW, "TrainingEndTime": NOW, "BillableTimeInSeconds": 7200,
+    }  # fmt: skip
+    clean(world, later(hours=1), dry_run=True)
+    assert ledger.spent(world.store, world.layout, "2026-03")["jobs"] == 0
+    with caplog.at_level(logging.INFO):
+        clean(world, later(hours=1))
+    assert f"ledger: {name} ended, and nobody had written down what it cost" in caplog.messages
+    spent = ledger.spent(world.store, world.layout, "2026-03")
+    assert spent["runs"] == {run.layout.run: pytest.approx(0.23)}
+
+
 def full(world: Serving) -> None:
     world.crown("first")
     world.serve(ttl_hours=1)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTuningOperator
 
-from fmrec import jobs
+from fmrec import bills, jobs
 from fmrec.layout import Run
 from fmrec.operators import assets, links, progress, refusals
 from fmrec.operators.clients import aws_client
 from fmrec.operators.job import LIVE, JobOperator
-from fmrec.operators.training import billable_seconds, show_model, training_facts
+from fmrec.operators.training import show_model, training_facts
 from fmrec.settings import Deployment
 
 if TYPE_CHECKING:
@@ -109,26 +109,13 @@ class TuningOperator(JobOperator, SageMakerTuningOperator):
 
     def bill(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """The sum over its training jobs."""
-        machines = description["TrainingJobDefinition"]["ResourceConfig"]
-        seconds = [each["billable_seconds"] for each in self.trials(description[self.name_key])]
-        return {
-            "instance_type": machines["InstanceType"],
-            "instances": machines["InstanceCount"],
-            "billable_seconds": None if None in seconds else sum(seconds),
-        }
+        trials = self.trials(description[self.name_key])
+        return bills.tuning(description, [each["billable_seconds"] for each in trials])
 
     def trials(self, name: str) -> list[dict[str, Any]]:
         """The training jobs of a tuning job that has ended, in the order they were started."""
         if name not in self._trials:
-            client: Any = self.hook.get_conn()
-            pages = client.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
-            summaries = [
-                each
-                for page in pages.paginate(
-                    HyperParameterTuningJobName=name, SortBy="CreationTime", SortOrder="Ascending"
-                )
-                for each in page["TrainingJobSummaries"]
-            ]
+            summaries = bills.trials(self.hook.get_conn(), name)
             self._trials[name] = [self._trial(each) for each in summaries]
         return self._trials[name]
 
@@ -139,7 +126,7 @@ class TuningOperator(JobOperator, SageMakerTuningOperator):
             "name": name,
             "status": summary["TrainingJobStatus"],
             "value": metric.get("Value"),
-            "billable_seconds": billable_seconds(self.hook.describe_training_job(name)),
+            "billable_seconds": bills.training_seconds(self.hook.describe_training_job(name)),
             "hyperparameters": summary.get("TunedHyperParameters", {}),
             "reason": summary.get("FailureReason"),
         }

@@ -25,6 +25,7 @@ from fmrec.settings import Cleaning, Deployment
 from fmrec.steps import published
 from fmrec.steps.hosting import OURS, Endpoint, Hosting, Sleep
 from fmrec.steps.leftovers import idle
+from fmrec.steps.reconcile import reconcile
 from fmrec.steps.serve import remove, restore
 from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
@@ -79,7 +80,8 @@ def clean(
 ) -> Xcom:
     """Delete what is left over; with Param `dry_run` only say what would be.
 
-    An endpoint that serves what was not proven, with nobody testing it, goes back to what was.
+    An endpoint that serves what was not proven, with nobody testing it, goes back to what was; and
+    jobs that ended with nobody waiting for them come into the ledger.
     `approval_hours` is how long a run may wait for a person (FMREC_APPROVAL_HOURS): it keeps its
     files that long and two days more, however short the retention. `tell` is given a sentence and
     facts of each endpoint that was deleted or went back: people may rely on it.
@@ -102,6 +104,7 @@ def clean(
     return {
         "dry_run": told.dry_run,
         "gone": {name: asdict(each) for name, each in janitor.gone.items()},
+        "recorded": len(janitor.recorded),
     }
 
 
@@ -114,7 +117,10 @@ def _table(kinds: Mapping[str, _Kind]) -> str:
 
 
 class _Janitor:
-    """One round; `gone` counts what went, or would, and `problems` say what could not."""
+    """One round; `gone` counts what went, or would, and `problems` say what could not.
+
+    `recorded` are the jobs that the ledger lacked.
+    """
 
     def __init__(
         self,
@@ -130,6 +136,7 @@ class _Janitor:
         kinds = ("endpoints", "configurations", "models", "runs")
         self.gone = {name: _Kind() for name in kinds}
         self.problems: list[str] = []
+        self.recorded: list[str] = []
         self._told, self._now, self._region = told, now, deployment.region
         self._kept_for = max(timedelta(days=told.retention_days), waits + _IN_PROGRESS)
         self._sagemaker, self._s3 = sagemaker, s3
@@ -141,6 +148,7 @@ class _Janitor:
 
     def work(self) -> None:
         """Go through all kinds, in the order in which they set each other free."""
+        self._reconcile()
         removed = self._endpoints()
         with self._trying("configurations, models and runs, for what is in use cannot be told"):
             folders = self._folders()
@@ -158,6 +166,15 @@ class _Janitor:
             self._behind(found.configs, (name for name in models if name not in busy))
             with self._trying("runs, for the champions cannot be told"):
                 self._runs(folders, found.named | busy)
+
+    def _reconcile(self) -> None:
+        """Write down what jobs cost whose task is gone."""
+        self.recorded = reconcile(
+            self._sagemaker, self._store, self._layout, self._region, self._now,
+            dry_run=self._told.dry_run, guard=self._trying,
+        )  # fmt: skip
+        for name in self.recorded:
+            log.info("ledger: %s ended, and nobody had written down what it cost", name)
 
     @contextmanager
     def _trying(self, what: str) -> Iterator[None]:
