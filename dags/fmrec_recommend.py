@@ -19,8 +19,6 @@ the filter allows no film. `latest.json` then leads to the lists before.
 
 from __future__ import annotations
 
-import os
-
 from airflow.sdk import DAG, Param
 
 from fmrec import settings
@@ -31,10 +29,8 @@ with DAG(
     dag_display_name="fmrec: recommend",
     schedule=[assets.CHAMPION],
     max_active_runs=1,  # two at once would make the same lists
-    params={
-        name: Param(**each)
-        for name, each in settings.form(settings.Recommending, os.environ).items()
-    },
+    # No variable: those of the same names are meant for the lists that a run's report shows.
+    params={name: Param(**each) for name, each in settings.form(settings.Recommending, {}).items()},
     **house.dag(__doc__ or ""),
 ):
     recommending.recommend.expand(lane=recommending.lanes())

@@ -1,7 +1,8 @@
 """Put the champion before the one in place back, or any earlier one.
 
 **What it does.** Finds the champion that the one in place has replaced, sees that its model and its
-columns are still there, and makes it the champion again. Triggered again, it goes back one further.
+columns are still there, and makes it the champion again. Triggered again, it goes back one further;
+a run that is cleared goes back no further, and changes nothing.
 
 **When.** By hand alone: *Trigger*, with nothing filled in, takes the only lane, or that of the
 default settings.

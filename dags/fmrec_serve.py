@@ -16,6 +16,7 @@ serves and until when. What it has cost is written down when it is deleted.
 
 **When it fails.** The error says what AWS or the test said, and what serves now. The task `settle`
 comes after the others whatever became of them, and goes back to what was proven if they have not.
+In a run that is marked failed or is out of time no task comes: there `fmrec_janitor` goes back.
 """
 
 from __future__ import annotations

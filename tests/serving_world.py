@@ -50,6 +50,8 @@ class Hosted:
         self.endpoints: dict[str, Any] = {}
         self.tags: dict[str, dict[str, str]] = {}
         self.transforms: dict[str, str] = {}
+        self.jobs: dict[str, dict[str, Any]] = {}  # descriptions of jobs that have ended
+        self.trials: dict[str, list[str]] = {}  # the training jobs of a tuning job
         self.now = NOW
         self.calls: list[str] = []
         self.refuse: dict[str, ClientError] = {}
@@ -88,6 +90,13 @@ class Hosted:
             arn = request["ResourceArn"]
             self._found("a resource with ARN", self.tags, arn)
             return {"Tags": [{"Key": key, "Value": value} for key, value in self.tags[arn].items()]}
+        if name == "list_training_jobs_for_hyper_parameter_tuning_job":
+            trials = self.trials[request["HyperParameterTuningJobName"]]
+            return {"TrainingJobSummaries": [{"TrainingJobName": each} for each in trials]}
+        if "StatusEquals" not in request and name.endswith("_jobs"):
+            prefix = "".join(word.title() for word in name.split("_")[1:]).removesuffix("s")
+            prefix = prefix.replace("Hyperparameter", "HyperParameter")
+            return {f"{prefix}Summaries": list(self._summaries(prefix, request))}
         if name == "list_transform_jobs":
             jobs = [{"TransformJobName": job} for job in self.transforms]
             return {"TransformJobSummaries": jobs}
@@ -108,6 +117,12 @@ class Hosted:
                 if wanted in each
             ]
         }
+
+    def _summaries(self, prefix: str, request: Any) -> Iterator[Any]:
+        for name, job in self.jobs.items():
+            asked = request["NameContains"] in name
+            if f"{prefix}Name" in job and asked and job["LastModifiedTime"] > request["LastModifiedTimeAfter"]:  # fmt: skip  # noqa: E501
+                yield {key: job[key] for key in (f"{prefix}Name", f"{prefix}Status")}
 
     def _make(self, kind: str, held: dict[str, Any], name: str, request: Any) -> None:
         arn = f"{PREFIX}{kind.replace(' ', '-').replace('configuration', 'config')}/{name}"
@@ -180,6 +195,7 @@ class Hosted:
             if found["status"] != "InService":
                 raise refusal("UpdateEndpoint", "ValidationException", "Cannot update in-progress endpoint")  # fmt: skip  # noqa: E501
             found |= {"status": "Updating", "to": EndpointConfigName, "left": 2}
+            found["changed"] = self.now
 
         self._call("UpdateEndpoint", work)
 
@@ -207,6 +223,7 @@ class Hosted:
             "EndpointStatus": found["status"],
             "EndpointConfigName": found["config"],
             "CreationTime": found["created"],
+            "LastModifiedTime": found.get("changed", found["created"]),
         }
         if found["status"] == "Updating":
             told["PendingDeploymentSummary"] = {"EndpointConfigName": found["to"]}
@@ -237,8 +254,18 @@ class Hosted:
         self._call("AddTags", work)
 
     def describe_transform_job(self, TransformJobName: str) -> Any:
+        name = TransformJobName
         return self._call(
-            "DescribeTransformJob", lambda: {"ModelName": self.transforms[TransformJobName]}
+            "DescribeTransformJob",
+            lambda: self.jobs[name] if name in self.jobs else {"ModelName": self.transforms[name]},
+        )
+
+    def describe_training_job(self, TrainingJobName: str) -> Any:
+        return self._call("DescribeTrainingJob", lambda: self.jobs[TrainingJobName])
+
+    def describe_hyper_parameter_tuning_job(self, HyperParameterTuningJobName: str) -> Any:
+        return self._call(
+            "DescribeHyperParameterTuningJob", lambda: self.jobs[HyperParameterTuningJobName]
         )
 
     # The runtime.

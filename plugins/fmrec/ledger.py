@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fmrec import prices
@@ -23,26 +23,49 @@ def month_of(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m}"
 
 
+def months(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The time from `start` to `end`, both aware, cut where calendar months begin in UTC."""
+    start, end = start.astimezone(UTC), end.astimezone(UTC)
+    while start < end:
+        first = start.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        following = min(end, (first + timedelta(days=31)).replace(day=1))
+        yield start, following
+        start = following
+
+
 def record(
     store: Store, layout: Layout, region: str, entry: Mapping[str, Any], at: datetime
 ) -> dict[str, Any]:
     """Write down what a job has cost that has ended, and return what stands there of it.
 
     `entry` has job, kind, run, instance_type, instances, billable_seconds (of one instance; None
-    when unknown) and status; `at` is the time now, aware. It belongs to the month of `at`. A job
-    counts once: what was recorded first stays, also when it is told again in another month.
+    when unknown) and status; `at` is when it ended, aware, and it belongs to the month of that.
+    Where it has `since`, an aware moment, it covers the time from then to `at`, and belongs to the
+    month of `since`. A job counts once: what was recorded first stays, also when it is told again
+    in another month.
     """
+    since: datetime | None = entry.get("since")
     content = {
         "schema": SCHEMA,
         **{name: entry[name] for name in _TOLD},
         "region": region,
-        "at": at.astimezone(UTC).isoformat(timespec="seconds"),
+        **({} if since is None else {"since": _utc(since)}),
+        "at": _utc(at),
         **_priced(entry, region),
     }
     # The month is fixed first, where a later attempt finds it whatever month it is by then.
     job = entry["job"]
-    first = _first(store, layout.month_of_cost(job), {"month": month_of(at)})
+    first = _first(store, layout.month_of_cost(job), {"month": month_of(since or at)})
     return _first(store, layout.cost(first["month"], job), content)
+
+
+def recorded(store: Store, layout: Layout, job: str) -> bool:
+    """Whether it is written down what a job has cost."""
+    key = layout.month_of_cost(job)
+    if not store.exists(key):
+        return False
+    month: str = json.loads(store.get(key))["month"]
+    return store.exists(layout.cost(month, job))
 
 
 def spent(store: Store, layout: Layout, month: str) -> dict[str, Any]:
@@ -99,6 +122,10 @@ def _first(store: Store, key: str, content: Mapping[str, Any]) -> dict[str, Any]
             store.put(key, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
     found: dict[str, Any] = json.loads(store.get(key))
     return found
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _priced(entry: Mapping[str, Any], region: str) -> dict[str, Any]:

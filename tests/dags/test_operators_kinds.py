@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fake_sagemaker import COMPLETED, STARTED, FakeSageMaker, context, refusal, run
-from fmrec import operators
+from fmrec import ledger, operators
 from fmrec.errors import AlgorithmError, RefusedError
 from fmrec.operators import assets
 from fmrec.release import tunings
@@ -36,6 +36,17 @@ def test_a_transform_says_where_its_output_is(score: Any, recorded: list[Any]) -
     assert result["name"] == request["TransformJobName"]
     assert (result["output"], result["seconds"]) == (output, 90.5)
     assert recorded[0]["billable_seconds"] == 90.5
+
+
+def test_a_job_counts_from_its_own_end_whenever_that_is_seen(
+    score: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook, seen = FakeSageMaker(SCORED), []
+    hook.put({"ModelName": MODEL["name"]}, {})
+    operator = score(hook)
+    monkeypatch.setattr(ledger, "record", lambda *told: seen.append(told[4]))
+    operator.execute(context())
+    assert seen == [SCORED["TransformEndTime"]]
 
 
 def test_a_transform_whose_model_is_gone_by_now_is_still_a_result(score: Any) -> None:

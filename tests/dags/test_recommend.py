@@ -42,7 +42,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "params": {"lane": None},
         "triggering_asset_events": {},
         "outlet_events": Outlets(),
-        "dag_run": SimpleNamespace(triggering_user_name="ann"),
+        "dag_run": SimpleNamespace(triggering_user_name="ann", run_id="manual"),
     }
     for module in (recommending, rollback, assets):
         monkeypatch.setattr(module, "get_current_context", lambda: made)
@@ -66,6 +66,14 @@ def test_lists_are_made_for_each_lane_when_there_is_a_champion(root: Path) -> No
     limits = found.params.get_param("top_n").schema
     assert (limits["minimum"], limits["maximum"]) == (1, 1000)
     assert dict(found.params) == vars(Recommending())
+
+
+def test_what_a_report_shows_is_not_what_production_gets(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMREC_ONLY", "genre=Horror")
+    assert dag(root, "fmrec_retrain").params["only"] == "genre=Horror"
+    assert dict(dag(root, "fmrec_recommend").params) == vars(Recommending())
 
 
 def test_a_rollback_is_one_click_whatever_the_environment_says(
@@ -112,24 +120,37 @@ def test_new_lists_are_an_update_of_their_asset(
 def test_a_rollback_is_a_new_champion_and_told(
     context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {"lane": "a", "run": "r", "as_of": "t", "sequence": 3, "instead": "s"}
+    made = {"lane": "a", "run": "r", "as_of": "t", "sequence": 3, "instead": "s", "in_place": True}
     asked: list[Any] = []
 
-    def step(*given: Any, by: str | None, now: Any) -> Any:
-        asked.append((given[0], by, now.tzinfo is not None))
+    def step(*given: Any, by: str | None, dag_run: str, now: Any) -> Any:
+        asked.append((given[0], by, dag_run, now.tzinfo is not None))
         return made
 
     sent: list[tuple[str, str]] = []
     monkeypatch.setattr(rollback_step, "rollback", step)
     monkeypatch.setattr(notices, "send", lambda event, text, _: sent.append((event, text)))
     assert rollback.rollback.function({"run": "r"}) == made
-    assert asked == [({"run": "r"}, "ann", True)]
+    assert asked == [({"run": "r"}, "ann", "manual", True)]
     added = context["outlet_events"][assets.NEW_CHAMPION].added
     assert added == [(assets.CHAMPION, {"lane": "a", "run": "r", "as_of": "t"})]
     assert sent == [("champion", "r is the champion of a again, instead of s.")]
 
 
+def test_a_rollback_that_was_overtaken_since_tells_nobody(
+    context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"lane": "a", "run": "r", "as_of": "t", "sequence": 3, "instead": "s", "in_place": False}
+    sent: list[Any] = []
+    monkeypatch.setattr(rollback_step, "rollback", lambda *_, **__: made)
+    monkeypatch.setattr(notices, "send", lambda *told: sent.append(told))
+    assert rollback.rollback.function({"run": "r"}) == made
+    assert (context["outlet_events"], sent) == ({}, [])
+
+
 def test_choosing_changes_nothing(context: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollback_step, "choose", lambda *_: {"run": "r"})
-    assert rollback.choose.function() == {"run": "r"}
+    asked: list[Any] = []
+    monkeypatch.setattr(rollback_step, "choose", lambda *_, **told: asked.append(told) or {"x": 1})
+    assert rollback.choose.function() == {"x": 1}
+    assert asked == [{"dag_run": "manual"}]
     assert context["outlet_events"] == {}

@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fmrec import settings
-from fmrec.operators import assets, janitor, serving
+from fmrec.operators import assets, janitor, notices, serving
 from fmrec.steps import janitor as janitor_step
 from fmrec.steps import serve as step
 
@@ -81,6 +81,14 @@ def test_variables_change_what_nobody_fills_in(root: Path, monkeypatch: pytest.M
     assert dag_of(root, "fmrec_janitor").params["retention_days"] == 90
 
 
+def test_a_dry_run_of_the_retraining_is_none_of_the_janitor(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMREC_DRY_RUN", "true")
+    assert dag_of(root, "fmrec_retrain").params["dry_run"] is True
+    assert dag_of(root, "fmrec_janitor").params["dry_run"] is False
+
+
 def test_the_lanes_of_the_events_are_handed_on(
     context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,10 +128,18 @@ def test_the_janitor_s_params_are_handed_on(
     context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(janitor_step, "clean", lambda *told: given.append(told) or {})
+    sent: list[Any] = []
+    monkeypatch.setattr(notices, "send", lambda *told: sent.append(told))
+    monkeypatch.setenv("FMREC_APPROVAL_HOURS", "72")
+    monkeypatch.setattr(
+        janitor_step, "clean", lambda *told, **more: given.append((told, more)) or {}
+    )
     clean: Any = janitor.clean
     clean.function()
-    params, sagemaker, s3, deployment, now = given[0]
+    [((params, sagemaker, s3, deployment, now), more)] = given
+    assert more["approval_hours"] == 72
+    more["tell"]("an endpoint went", {"endpoint": "e"})
+    assert sent == [("endpoint", "an endpoint went", {"endpoint": "e"})]
     assert (params, sagemaker, s3) == (context["params"], "client of sagemaker", "client of s3")
     assert deployment.bucket == "b"
     assert now.tzinfo is not None

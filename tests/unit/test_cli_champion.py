@@ -124,6 +124,17 @@ def test_appointing_the_champion_changes_nothing(store: Store) -> None:
     assert kinds(store) == [("promotion", run)]
 
 
+def test_the_champion_is_appointed_again_with_the_model_that_it_has_now(store: Store) -> None:
+    run = published(store, 1)
+    layout = Layout("fmrec", "fmrec", "")
+    champions.appoint(
+        store, layout, LANE, run=run, as_of=AT, manifest="m", artifact="s3://fmrec/old", at=AT
+    )
+    assert shown(appointed=run).startswith(f"{run} is the champion of {LANE}\n")
+    entry = champions.history(store, layout, LANE)[-1]
+    assert (entry.sequence, entry.artifact) == (2, f"s3://fmrec/{run}/model.tar.gz")
+
+
 def test_two_who_appoint_at_once_do_not_overwrite_each_other(store: Store) -> None:
     """The second finds its number taken and says so; nothing is lost."""
     run, other = published(store, 1), published(store, 2)

@@ -81,6 +81,31 @@ def test_a_job_that_is_recorded_again_counts_once_also_in_the_month_after(store:
     assert ledger.spent(store, LAYOUT, "2026-04")["jobs"] == 1
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "months"),
+    [
+        ("2026-03-31T23:00+00:00", "2026-04-01T00:00+00:00", ["2026-03"]),
+        ("2026-04-01T00:00+00:00", "2026-04-01T00:00+00:00", []),
+        ("2026-12-31T20:00-04:00", "2027-03-01T00:00+00:00", ["2027-01", "2027-02"]),
+        ("2028-01-31T00:00+00:00", "2028-03-01T00:01+00:00", ["2028-01", "2028-02", "2028-03"]),
+    ],
+)
+def test_a_stretch_of_time_is_cut_where_months_begin(
+    start: str, end: str, months: list[str]
+) -> None:
+    first, last = datetime.fromisoformat(start), datetime.fromisoformat(end)
+    parts = list(ledger.months(first, last))
+    assert [ledger.month_of(since) for since, _ in parts] == months
+    assert sum(((until - since) for since, until in parts), timedelta()) == last - first
+    assert [each[0] for each in parts[1:]] == [each[1] for each in parts[:-1]]
+
+
+def test_what_covers_a_stretch_of_time_belongs_to_the_month_of_its_start(store: Store) -> None:
+    told = record(store, "a", MARCH + timedelta(seconds=1), since=MARCH - timedelta(hours=1))
+    assert (told["since"], told["at"]) == ("2026-03-31T22:59:59+00:00", "2026-04-01T00:00:00+00:00")
+    assert ledger.spent(store, LAYOUT, "2026-03")["jobs"] == 1
+
+
 def test_a_record_that_was_cut_short_is_completed_in_its_month(store: Store) -> None:
     put = store.put
 

@@ -104,6 +104,7 @@ def test_promotions_are_numbered_objects_that_are_read_in_their_order(store: Sto
         "replaces": "a",
         "by": "gate",
         "reason": None,
+        "dag_run": None,
     }
     assert list(store.list("movies/")) == [KEY.format(1), KEY.format(2)]
 
@@ -160,7 +161,7 @@ def test_entries_from_before_it_was_noted_who_decided_are_read(store: Store) -> 
     crown(store, "b", 5, "a", decision=None)
     for number in (1, 2):
         content = json.loads(store.get(KEY.format(number)))
-        del content["by"], content["reason"]
+        del content["by"], content["reason"], content["dag_run"]
         store.put(KEY.format(number), json.dumps(content).encode(), replace=True)
     found = history(store, LAYOUT, LANE)
     assert [(each.by, each.reason) for each in found] == [("gate", None), (None, None)]
@@ -178,6 +179,23 @@ def test_what_was_decided_after_another_look_is_not_changed_by_who_looked_before
     back = appoint(store, LAYOUT, LANE, run="a", after=2, **given)
     # Repeated, it is the champion in place.
     assert appoint(store, LAYOUT, LANE, run="a", after=2, **given) == back
+
+
+def test_the_champion_in_place_that_was_trained_again_is_appointed_with_its_new_model(
+    store: Store,
+) -> None:
+    given = {"as_of": day(5), "manifest": "m", "at": NOW}
+    crown(store, "a", 1, None)
+    crown(store, "b", 5, "a", artifact="s3://b/old")
+    again = appoint(store, LAYOUT, LANE, run="b", artifact="s3://b/new", by="Ann", **given)
+    assert (again.kind, again.run, again.artifact) == ("promotion", "b", "s3://b/new")
+    assert (again.sequence, again.replaces) == (3, "b")
+    assert appoint(store, LAYOUT, LANE, run="b", artifact="s3://b/new", **given) == again
+    past = history(store, LAYOUT, LANE)
+    assert runs(past) == ["a", "b", "b"]
+    # Others meet the new model; the run itself is still compared with the one before it.
+    assert reference(past, "c", day(6)) == again
+    assert reference(past, "b", day(5)) == before(past, "b") == past[0]
 
 
 def test_lanes_are_those_that_have_had_a_champion(store: Store) -> None:

@@ -29,6 +29,8 @@ from serving_world import (
 )
 
 OLD = datetime(1997, 6, 1, tzinfo=UTC)
+# What people were told by the last `clean`s of a test.
+TOLD: list[tuple[str, Any]] = []
 NAME = Layout("fmrec", "fmrec", "").endpoint(LANE)
 
 
@@ -40,6 +42,7 @@ def s3() -> Iterator[Any]:
 
 @pytest.fixture
 def world(s3: Any) -> Serving:
+    TOLD.clear()
     return Serving(emptied(s3))
 
 
@@ -50,9 +53,10 @@ def written(world: Serving, when: datetime, *prefixes: str) -> None:
             stored.last_modified = when.replace(tzinfo=None)
 
 
-def clean(world: Serving, now: datetime = NOW, **params: Any) -> Any:
+def clean(world: Serving, now: datetime = NOW, hours: int = 20, **params: Any) -> Any:
     result = janitor.clean(
-        params, world.sagemaker, world.s3, world.deployment, now, world.wait
+        params, world.sagemaker, world.s3, world.deployment, now,
+        approval_hours=hours, tell=lambda *notice: TOLD.append(notice), sleep=world.wait,
     )  # fmt: skip
     assert json.loads(json.dumps(result)) == result
     return result["gone"]
@@ -86,6 +90,68 @@ def test_an_endpoint_goes_when_its_time_is_up_with_all_that_was_made_for_it(
     spent = ledger.spent(world.store, world.layout, "2026-03")
     assert spent["runs"] == {run.layout.run: pytest.approx(3 * 0.115)}
     assert counts(clean(world, later(hours=4))) == {}
+    [(text, facts)] = TOLD
+    assert text.startswith(f"Endpoint {NAME} was deleted: its time was up at 2026-03-08T15:00:00")
+    assert "FMREC_TTL_HOURS=0" in text
+    assert facts == {"endpoint": NAME, "lane": LANE}
+
+
+def test_an_endpoint_that_aws_does_not_delete_is_not_said_to_be_deleted(world: Serving) -> None:
+    world.crown("first")
+    world.serve(ttl_hours=1)
+    no = refusal("DeleteEndpoint", "AccessDeniedException", "no")
+    world.sagemaker.refuse["DeleteEndpoint"] = no
+    with pytest.raises(FmrecError, match="sagemaker:DeleteEndpoint"):
+        clean(world, later(hours=2))
+    assert TOLD == []
+
+
+def untested(world: Serving) -> tuple[str, str]:
+    """A run of fmrec_serve that was marked failed before its test: what is proven, what serves."""
+    world.crown("first")
+    world.serve(ttl_hours=0)
+    world.crown("the second")
+    [chosen] = world.choose(ttl_hours=0)
+    world.deploy(chosen)
+    found = world.sagemaker.endpoints[NAME]
+    return world.tags(NAME)["fmrec:proven-config"], found["config"]
+
+
+def test_what_serves_untested_for_hours_goes_back_to_what_was_proven(world: Serving) -> None:
+    proven, other = untested(world)
+    assert counts(clean(world, later(hours=2, minutes=59))) == {}
+    assert world.sagemaker.endpoints[NAME]["config"] == other
+    before = world.sagemaker.state()
+    clean(world, later(hours=3), dry_run=True)
+    assert world.sagemaker.state() == before
+    assert TOLD == []
+    assert counts(clean(world, later(hours=3))) == {}
+    found = world.sagemaker.endpoints[NAME]
+    assert (found["status"], found["config"]) == ("InService", proven)
+    [(text, facts)] = TOLD
+    assert f"serves {proven} again: {other} was never proven" in text
+    assert facts["endpoint"] == NAME
+    clean(world, later(hours=9))
+    assert len(TOLD) == 1
+    # What was left of it goes like anything that nothing uses.
+    assert counts(clean(world, later(days=2))) == {"configurations": 1, "models": 1}
+
+
+def test_what_is_being_updated_is_not_put_back(world: Serving) -> None:
+    _, other = untested(world)
+    world.sagemaker.endpoints[NAME] |= {"status": "SystemUpdating"}
+    world.sagemaker.calls.clear()
+    clean(world, later(hours=5))
+    assert "UpdateEndpoint" not in world.sagemaker.calls
+    assert world.sagemaker.endpoints[NAME]["config"] == other
+
+
+def test_what_cannot_be_put_back_is_told(world: Serving) -> None:
+    proven, _ = untested(world)
+    del world.sagemaker.configs[proven]
+    with pytest.raises(FmrecError, match=rf"done but 1, .*\n- endpoint {NAME}: .*{proven}"):
+        clean(world, later(hours=5))
+    assert TOLD == []
 
 
 def test_an_endpoint_without_an_end_stays(world: Serving) -> None:
@@ -269,11 +335,12 @@ def test_what_is_used_stays_whoever_uses_it(world: Serving) -> None:
 def test_what_there_is_to_go_back_to_stays(world: Serving) -> None:
     world.crown("first")
     world.serve(ttl_hours=0)
+    world.sagemaker.now = later(days=10)
     world.crown("the second")
     [chosen] = world.choose(ttl_hours=0)
     world.deploy(chosen)
     before = world.sagemaker.state()
-    assert counts(clean(world, later(days=10))) == {}
+    assert counts(clean(world, later(days=10, hours=1))) == {}
     assert world.sagemaker.state() == before
     assert "again" in world.settle(chosen)["said"]
 
@@ -324,6 +391,15 @@ def test_the_files_of_a_run_go_when_both_its_day_and_its_last_change_are_long_ag
     assert counts(clean(world, retention_days=28)) == {"runs": 2}
 
 
+def test_a_run_that_may_wait_for_a_person_keeps_its_files(world: Serving) -> None:
+    """It is a week for somebody on holiday, and two days for the tasks before and after."""
+    run = old_run(world, "waits")
+    written(world, NOW - timedelta(days=9) + timedelta(minutes=1))
+    assert counts(clean(world, hours=7 * 24, retention_days=2)) == {}
+    assert files_of(world, run)
+    assert counts(clean(world, later(minutes=2), hours=7 * 24, retention_days=2)) == {"runs": 1}
+
+
 def test_champions_keep_their_files(world: Serving) -> None:
     runs = [world.crown(f"champion {n:02d}") for n in range(12)]
     other = world.crown("of another lane", LANE + "-2")
@@ -342,7 +418,7 @@ def test_champions_keep_their_files(world: Serving) -> None:
     assert files_of(world, runs[10])
     assert files_of(world, other)
     # Of the history itself and of the reports nothing is gone.
-    assert len(champions.history(world.store, world.layout, LANE)) == 19
+    assert len(champions.history(world.store, world.layout, LANE)) == 20
     assert all(world.store.exists(r.layout.published_report("manifest.json")) for r in runs)
 
 
@@ -364,6 +440,19 @@ def test_a_run_that_is_served_keeps_its_files(world: Serving) -> None:
     assert clean(world, keep_champions=1)["runs"]["count"] == 3
     kept = [run.run_id for run in (first, by_hand, prepared, plain) if files_of(world, run)]
     assert kept == ["first", "by hand", "prepared"]
+
+
+def test_a_run_that_may_be_served_keeps_its_files(world: Serving) -> None:
+    """Somebody has deleted the configuration, and the endpoint serves on."""
+    world.crown("first")
+    world.serve(ttl_hours=0)
+    world.sagemaker.configs.clear()
+    for number in range(3):
+        world.crown(f"later {number}")
+    written(world, OLD)
+    assert counts(clean(world, later(days=2), keep_champions=1)) == {"runs": 2}
+    assert files_of(world, world.run("first"))
+    assert len(world.sagemaker.models) == 1
 
 
 def test_what_is_no_file_of_an_old_run_stays(world: Serving) -> None:
@@ -412,6 +501,26 @@ def test_without_a_readable_history_no_run_goes(world: Serving) -> None:
 
 
 # The whole.
+
+
+def test_a_job_whose_task_is_gone_comes_into_the_ledger(
+    world: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = world.run("marked failed")
+    name = run.layout.job("train", 1)
+    world.sagemaker.jobs[name] = {
+        "TrainingJobName": name, "TrainingJobStatus": "Stopped", "LastModifiedTime": NOW,
+        "OutputDataConfig": {"S3OutputPath": run.layout.uri(run.layout.models)},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        "TrainingStartTime": NOW, "TrainingEndTime": NOW, "BillableTimeInSeconds": 7200,
+    }  # fmt: skip
+    clean(world, later(hours=1), dry_run=True)
+    assert ledger.spent(world.store, world.layout, "2026-03")["jobs"] == 0
+    with caplog.at_level(logging.INFO):
+        clean(world, later(hours=1))
+    assert f"ledger: {name} ended, and nobody had written down what it cost" in caplog.messages
+    spent = ledger.spent(world.store, world.layout, "2026-03")
+    assert spent["runs"] == {run.layout.run: pytest.approx(0.23)}
 
 
 def full(world: Serving) -> None:

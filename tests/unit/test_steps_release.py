@@ -68,6 +68,13 @@ def test_an_approval_that_was_marked_by_hand_is_no_answer(asking: World) -> None
     assert history(asking) == []
 
 
+def test_who_approves_without_a_name_is_a_person(asking: World) -> None:
+    told = answered(asking, **APPROVED | {"by": None})
+    assert told["promoted"]
+    assert told["why"] == "Ask a person: no proof. A person approved"
+    assert history(asking)[-1].by is None
+
+
 @pytest.mark.parametrize(
     ("approval", "says"),
     [

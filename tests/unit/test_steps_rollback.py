@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,19 @@ LANE = "rating-sample-time"
 LAYOUT = Layout("fmrec", "fmrec", "")
 
 
-def chosen(world: World, environ: Any = None, **params: Any) -> Any:
-    return choose(params, world.s3, world.deployment, environ or {})
+# Of the Airflow run; each test's choices are of runs of their own, unless they name one.
+numbers = itertools.count()
 
 
-def gone_back(world: World, choice: Any, by: str | None = "ann", **params: Any) -> Any:
-    now = NOW + timedelta(hours=1)
-    return rollback(choice, params, world.s3, world.deployment, by=by, now=now)
+def chosen(world: World, environ: Any = None, dag_run: str = "new", **params: Any) -> Any:
+    return choose(params, world.s3, world.deployment, environ or {}, dag_run=dag_run)
+
+
+def gone_back(
+    world: World, choice: Any, by: str | None = "ann", dag_run: str | None = None, **params: Any
+) -> Any:
+    now, dag_run = NOW + timedelta(hours=1), dag_run or f"run {next(numbers)}"
+    return rollback(choice, params, world.s3, world.deployment, by=by, dag_run=dag_run, now=now)
 
 
 def runs(world: World) -> list[str]:
@@ -54,7 +61,7 @@ def test_one_click_goes_back_to_the_champion_before(world: World, three: list[Ch
     told = gone_back(world, chosen(world), reason="c loses users")
     assert told == {
         "lane": LANE, "run": b.run, "as_of": "1997-10-01T00:00:00+00:00", "sequence": 4,
-        "instead": c.run,
+        "instead": c.run, "in_place": True,
     }  # fmt: skip
     *before, entry = history(world, LANE)
     assert before == three
@@ -86,9 +93,31 @@ def test_a_run_is_named(world: World, three: list[Champion]) -> None:
 
 def test_a_task_that_is_repeated_goes_back_no_further(world: World, three: list[Champion]) -> None:
     choice = chosen(world)
-    first = gone_back(world, choice)
-    assert gone_back(world, choice, by="bob") == first
+    first = gone_back(world, choice, dag_run="x")
+    assert gone_back(world, choice, by="bob", dag_run="x") == first
     assert len(runs(world)) == 4
+
+
+def test_a_run_that_is_cleared_goes_back_no_further(world: World, three: list[Champion]) -> None:
+    choice = chosen(world, dag_run="x")
+    first = gone_back(world, choice, dag_run="x")
+    assert chosen(world, dag_run="x") == choice
+    assert gone_back(world, chosen(world, dag_run="x"), dag_run="x") == first
+    assert len(runs(world)) == 4
+    assert history(world, LANE)[-1].dag_run == "x"
+
+
+def test_a_run_that_is_cleared_when_another_champion_came_since_changes_nothing(
+    world: World, three: list[Champion], tmp_path: Path
+) -> None:
+    first = gone_back(world, chosen(world, dag_run="x"), dag_run="x")
+    crowned(world, tmp_path, "d", as_of="1997-10-03")
+    # By now there is another lane, too, so that none is the only one.
+    crowned(world, tmp_path, "x", objective="like")
+    before = history(world, LANE)
+    again = gone_back(world, chosen(world, dag_run="x"), dag_run="x")
+    assert again == first | {"in_place": False}
+    assert history(world, LANE) == before
 
 
 def test_a_champion_that_came_meanwhile_is_not_taken_back(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from fmrec.errors import (
     StoreError,
 )
 from fmrec.layout import Layout, Run
+from fmrec.release import champions
 from fmrec.steps import serve, smoke
 from serving_world import (
     LANE,
@@ -299,6 +300,20 @@ def test_what_aws_refuses_is_said(
         world.serve()
 
 
+def test_a_request_that_was_carried_out_and_not_answered_is_no_refusal(world: Serving) -> None:
+    """Botocore sends it again, and AWS says that the endpoint is there."""
+    world.crown("first")
+    create = world.sagemaker.create_endpoint
+
+    def twice(**request: Any) -> None:
+        create(**request)
+        create(**request)
+
+    world.sagemaker.create_endpoint = twice  # type: ignore[method-assign]
+    assert world.serve()["done"] == "made"
+    assert world.sagemaker.endpoints[NAME]["status"] == "InService"
+
+
 def test_the_lanes_that_are_served(world: Serving) -> None:
     for lane in ("like-sample-time", "ranking-sample-time"):
         world.crown("x", lane)
@@ -353,6 +368,20 @@ def test_a_champion_that_nothing_vouches_for_is_not_served(world: Serving) -> No
     assert world.sagemaker.calls == []
 
 
+def test_a_champion_that_was_trained_again_is_served_once_a_person_appoints_it(
+    world: Serving,
+) -> None:
+    run = world.crown("first")
+    champions.appoint(
+        world.store, world.layout, LANE, run=run.layout.run, as_of=run.as_of, manifest="m",
+        artifact="s3://fmrec/its-model-of-before", at=NOW,
+    )  # fmt: skip
+    with pytest.raises(EvaluationError, match="appoint this one again"):
+        world.serve()
+    world.crown("first")
+    assert world.serve()["run"] == run.layout.run
+
+
 def test_teardown_leaves_nothing_and_writes_down_what_it_has_cost(world: Serving) -> None:
     run = world.crown("first")
     world.serve(endpoint_instances=2)
@@ -366,6 +395,60 @@ def test_teardown_leaves_nothing_and_writes_down_what_it_has_cost(world: Serving
     # Once more: nothing there is no error.
     assert world.settle(chosen)["said"] == f"There is no endpoint {NAME}"
     assert ledger.spent(world.store, world.layout, "2026-03") == spent
+
+
+def test_the_hours_of_an_endpoint_count_in_the_months_that_they_were_in(world: Serving) -> None:
+    run = world.crown("first")
+    world.serve()
+    world.now = datetime(2026, 5, 2, 6, tzinfo=UTC)
+    [chosen] = world.choose(action="teardown")
+    world.settle(chosen)
+    hours = {"2026-02": 0, "2026-03": 23.5 * 24, "2026-04": 30 * 24, "2026-05": 30, "2026-06": 0}
+    found = {month: ledger.spent(world.store, world.layout, month) for month in hours}
+    assert {month: each["total"] for month, each in found.items()} == {
+        month: pytest.approx(0.115 * hour) for month, hour in hours.items()
+    }
+    assert set(found["2026-04"]["runs"]) == {run.layout.run}
+    [key] = world.store.list(world.layout.costs("2026-04"))
+    entry = json.loads(world.store.get(key))
+    assert (entry["since"], entry["at"]) == (
+        "2026-04-01T00:00:00+00:00", "2026-05-01T00:00:00+00:00",
+    )  # fmt: skip
+
+
+def test_an_endpoint_that_is_not_deleted_has_no_cost_yet(world: Serving) -> None:
+    world.crown("first")
+    world.serve()
+    [chosen] = world.choose(action="teardown")
+    world.now = later(hours=2)
+    said = refusal("DeleteEndpoint", "AccessDeniedException", "no")
+    world.sagemaker.refuse["DeleteEndpoint"] = said
+    with pytest.raises(RefusedError, match="sagemaker:DeleteEndpoint"):
+        world.settle(chosen)
+    assert not world.costs()
+    world.sagemaker.refuse.clear()
+    world.now = later(hours=5)
+    world.settle(chosen)
+    spent = ledger.spent(world.store, world.layout, "2026-03")
+    assert (spent["jobs"], spent["total"]) == (1, pytest.approx(5 * 0.115))
+
+
+def test_whoever_dies_while_an_endpoint_goes_has_written_down_its_cost(world: Serving) -> None:
+    world.crown("first")
+    world.serve()
+    [chosen] = world.choose(action="teardown")
+    world.now = later(hours=2)
+
+    def die(operation: str) -> None:
+        if world.sagemaker.endpoints[NAME]["status"] == "Deleting":
+            raise Killed
+
+    world.sagemaker.hook = die
+    with pytest.raises(Killed):
+        world.settle(chosen)
+    world.sagemaker.hook = lambda operation: None
+    world.settle(chosen)
+    assert ledger.spent(world.store, world.layout, "2026-03")["total"] == pytest.approx(0.23)
 
 
 def test_an_endpoint_of_somebody_else_is_not_touched(world: Serving) -> None:

@@ -71,7 +71,7 @@ def _appoint(store: Store, layout: Layout, key: str, lane: str | None, console: 
         at=datetime.now(UTC),
         by=_person(),
     )
-    instead = "" if entry.replaces is None else f", in place of {entry.replaces}"
+    instead = "" if entry.replaces in {None, key} else f", in place of {entry.replaces}"
     console.print(f"{key} is the champion of {own}{instead}", highlight=False, soft_wrap=True)
     return own
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from airflow.sdk import get_current_context, task
 
+from fmrec.operators import notices
 from fmrec.operators.clients import aws_client
-from fmrec.settings import Deployment
+from fmrec.settings import Deployment, Operations
 
 
 @task
@@ -23,4 +25,6 @@ def clean() -> dict[str, Any]:
         aws_client("s3"),
         Deployment.of(os.environ),
         datetime.now(UTC),
+        approval_hours=Operations.of(os.environ).approval_hours,
+        tell=partial(notices.send, "endpoint"),
     )

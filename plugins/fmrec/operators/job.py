@@ -385,7 +385,7 @@ class JobOperator(SageMakerBaseOperator):
 
     def _record(self, description: Mapping[str, Any]) -> None:
         """Write down what an ended job cost."""
-        from fmrec import ledger
+        from fmrec import bills, ledger
         from fmrec.store import Store
 
         layout = Run.from_xcom(self.run).layout
@@ -397,4 +397,5 @@ class JobOperator(SageMakerBaseOperator):
             **self.bill(description),
         }
         store = Store(aws_client("s3"), layout.bucket)
-        ledger.record(store, layout, Deployment.of(os.environ).region, entry, datetime.now(UTC))
+        at = bills.ended(description) or datetime.now(UTC)
+        ledger.record(store, layout, Deployment.of(os.environ).region, entry, at)

@@ -22,7 +22,13 @@ def choose() -> Xcom:
 
     context: Any = get_current_context()
     deployment = Deployment.of(os.environ)
-    return step.choose(context["params"], aws_client("s3"), deployment, os.environ)
+    return step.choose(
+        context["params"],
+        aws_client("s3"),
+        deployment,
+        os.environ,
+        dag_run=context["dag_run"].run_id,
+    )
 
 
 @task(outlets=[assets.NEW_CHAMPION])
@@ -37,8 +43,12 @@ def rollback(chosen: Xcom) -> Xcom:
         aws_client("s3"),
         Deployment.of(os.environ),
         by=context["dag_run"].triggering_user_name,
+        dag_run=context["dag_run"].run_id,
         now=datetime.now(UTC),
     )
+    if not made["in_place"]:
+        # A run that is cleared long after: nobody is to act on what it said then.
+        return made
     facts = {name: made[name] for name in ("lane", "run", "as_of")}
     assets.update(assets.NEW_CHAMPION, assets.CHAMPION, facts)
     instead = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
 
-from fmrec import jobs
+from fmrec import bills, jobs
 from fmrec.layout import Run
 from fmrec.operators import assets, links, progress
 from fmrec.operators.job import JobOperator
@@ -73,7 +73,7 @@ class TrainingOperator(JobOperator, SageMakerTrainingOperator):
 
     def bill(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """What AWS says: of spot capacity that is less than the time it took."""
-        return {**_machines(description), "billable_seconds": billable_seconds(description)}
+        return bills.training(description)
 
     def facts(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """The artifact, the time paid for, the final metrics."""
@@ -97,24 +97,8 @@ def training_facts(description: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def billable_seconds(description: Mapping[str, Any]) -> int | None:
-    """Billable seconds of an ended training job; 0 when it had no machine, None when unknown."""
-    if "TrainingStartTime" not in description:
-        return 0
-    seconds: int | None = description.get("BillableTimeInSeconds")
-    return seconds
-
-
 def show_model(context: Context, run: Any, result: Mapping[str, Any]) -> None:
     """Say what the asset of the trained model consists of now."""
     told = ("name", "artifact", "metrics", "billable_seconds")
     extra = {"run": run["layout"]["run"], **{name: result[name] for name in told}}
     context["outlet_events"][assets.MODEL].extra = extra
-
-
-def _machines(description: Mapping[str, Any]) -> dict[str, Any]:
-    machines = description["ResourceConfig"]
-    return {
-        "instance_type": machines["InstanceType"],
-        "instances": machines["InstanceCount"],
-    }

@@ -9,7 +9,7 @@ from airflow.providers.amazon.aws.links.sagemaker import SageMakerTransformJobLi
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTransformOperator
 from botocore.exceptions import ClientError
 
-from fmrec import jobs
+from fmrec import bills, jobs
 from fmrec.layout import Run
 from fmrec.operators import links
 from fmrec.operators.job import JobOperator
@@ -62,12 +62,7 @@ class TransformOperator(JobOperator, SageMakerTransformOperator):
 
     def bill(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """A transform is billed for all the time that it has machines."""
-        machines = description["TransformResources"]
-        return {
-            "instance_type": machines["InstanceType"],
-            "instances": machines["InstanceCount"],
-            "billable_seconds": _seconds(description),
-        }
+        return bills.transform(description)
 
     def facts(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """Where the predictions are, and how long it took."""
@@ -76,14 +71,4 @@ class TransformOperator(JobOperator, SageMakerTransformOperator):
             self.serialize_result(description["TransformJobName"])
         except ClientError as error:
             self.log.info("No lineage of this job: %s", error)
-        return {"output": self.left(description), "seconds": _seconds(description)}
-
-
-def _seconds(description: Mapping[str, Any]) -> float | None:
-    """How long a job had machines; 0 when it had none, None when that is not said."""
-    if "TransformStartTime" not in description:
-        return 0
-    if "TransformEndTime" not in description:
-        return None
-    took = description["TransformEndTime"] - description["TransformStartTime"]
-    return round(float(took.total_seconds()), 1)
+        return {"output": self.left(description), "seconds": bills.transform_seconds(description)}

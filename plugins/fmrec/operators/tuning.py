@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTuningOperator
 
-from fmrec import jobs
+from fmrec import bills, jobs
 from fmrec.layout import Run
 from fmrec.operators import assets, links, progress, refusals
 from fmrec.operators.clients import aws_client
 from fmrec.operators.job import LIVE, JobOperator
-from fmrec.operators.training import billable_seconds, show_model, training_facts
+from fmrec.operators.training import show_model, training_facts
 from fmrec.settings import TUNING_HOURS, Deployment
 
 if TYPE_CHECKING:
@@ -115,25 +115,13 @@ class TuningOperator(JobOperator, SageMakerTuningOperator):
 
     def bill(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """The sum over its training jobs."""
-        machines = description["TrainingJobDefinition"]["ResourceConfig"]
-        return {
-            "instance_type": machines["InstanceType"],
-            "instances": machines["InstanceCount"],
-            "billable_seconds": _together(self.trials(description[self.name_key])),
-        }
+        trials = self.trials(description[self.name_key])
+        return bills.tuning(description, [each["billable_seconds"] for each in trials])
 
     def trials(self, name: str) -> list[dict[str, Any]]:
         """The training jobs of a tuning job that has ended, in the order they were started."""
         if name not in self._trials:
-            client: Any = self.hook.get_conn()
-            pages = client.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
-            summaries = [
-                each
-                for page in pages.paginate(
-                    HyperParameterTuningJobName=name, SortBy="CreationTime", SortOrder="Ascending"
-                )
-                for each in page["TrainingJobSummaries"]
-            ]
+            summaries = bills.trials(self.hook.get_conn(), name)
             self._trials[name] = [self._trial(each) for each in summaries]
         return self._trials[name]
 
@@ -144,7 +132,7 @@ class TuningOperator(JobOperator, SageMakerTuningOperator):
             "name": name,
             "status": summary["TrainingJobStatus"],
             "value": metric.get("Value"),
-            "billable_seconds": billable_seconds(self.hook.describe_training_job(name)),
+            "billable_seconds": bills.training_seconds(self.hook.describe_training_job(name)),
             "hyperparameters": summary.get("TunedHyperParameters", {}),
             "reason": summary.get("FailureReason"),
         }
@@ -169,16 +157,10 @@ class TuningOperator(JobOperator, SageMakerTuningOperator):
                 "objective": {"name": metric["MetricName"], "value": metric["Value"]},
                 "jobs": [{key: each[key] for key in told} for each in trials],
                 "parents": [each["HyperParameterTuningJobName"] for each in parents],
-                "billable_seconds": _together(trials),
+                "billable_seconds": self.bill(description)["billable_seconds"],
             },
         }
 
     def succeeded(self, context: Context, result: Mapping[str, Any]) -> None:
         """Say what the new model is."""
         show_model(context, self.run, result)
-
-
-def _together(trials: Sequence[Mapping[str, Any]]) -> int | None:
-    """Billable seconds of all trials; None where those of one are not known."""
-    seconds = [each["billable_seconds"] for each in trials]
-    return None if None in seconds else sum(seconds)

@@ -28,7 +28,8 @@ class Champion:
     before. The run describes the moment `as_of`, its manifest.json is the object `manifest`, and
     `artifact` is the URI of the model that was judged. `decision` is what the gate said, None where
     it was not asked. `by` is who decided, "gate" or a person's name, None for a person without one;
-    `reason` is what that person said. Moments are aware, in UTC.
+    `reason` is what that person said, and `dag_run` the Airflow run that did it for them, None
+    without one. Moments are aware, in UTC.
     """
 
     sequence: int
@@ -43,6 +44,7 @@ class Champion:
     replaces: str | None
     by: str | None = None
     reason: str | None = None
+    dag_run: str | None = None
 
 
 def lanes(store: Store, layout: Layout) -> list[str]:
@@ -74,17 +76,16 @@ def _entry(content: dict[str, Any], lane: str, before: Sequence[Champion]) -> Ch
     for name in ("run", "manifest", "artifact"):
         if not isinstance(content[name], str) or not content[name]:
             raise ValueError(f"{name} is {content[name]!r}")
+    later: dict[str, Any] = {name: content.get(name) for name in ("reason", "dag_run")}
     # Entries from before it was noted who decided: without the gate, only a person could.
-    by = content.get("by", None if content["decision"] is None else GATE)
-    reason = content.get("reason")
-    for name, value in (("by", by), ("reason", reason)):
+    later["by"] = content.get("by", None if content["decision"] is None else GATE)
+    for name, value in later.items():
         if not isinstance(value, str | None):
             raise ValueError(f"{name} is {value!r}")
     names = ("sequence", "kind", "lane", "run", "manifest", "artifact", "decision", "replaces")
     return Champion(
         **histories.moments(content),
-        by=by,
-        reason=reason,
+        **later,
         **{name: content[name] for name in names},
     )
 
@@ -136,7 +137,6 @@ def promote(
     compared_with: str | None,
     at: datetime,
     approved_by: str | None = None,
-    reason: str | None = None,
 ) -> Champion:
     """Make `run` the champion of `lane`, and return the entry that says so.
 
@@ -163,7 +163,6 @@ def promote(
         at=at,
         replaces=None,
         by=approved_by if asked else GATE,
-        reason=reason,
     )
     while True:
         past = history(store, layout, lane)
@@ -190,19 +189,25 @@ def appoint(
     by: str | None = None,
     reason: str | None = None,
     after: int | None = None,
+    dag_run: str | None = None,
 ) -> Champion:
     """Make `run` the champion of `lane` because a person says so, whatever the gate said.
 
     It is a rollback when the run was the champion before, else a promotion without a decision. An
-    earlier moment than the champion's is allowed. The champion in place keeps its entry.
+    earlier moment than the champion's is allowed. The champion in place keeps its entry; where its
+    run was trained again, so that `artifact` is another, that one is promoted. `dag_run` appoints
+    once: what it has written is given back, also when another champion came since.
 
     Raises ConflictError when the last entry is not number `after`, if that is given, and when
     another entry was written at the same moment; DataError and StoreError as `history`.
     """
     past = history(store, layout, lane)
-    champion = current(past)
-    if champion is not None and champion.run == run:
+    champion, done = current(past), appointed_by(past, dag_run)
+    if done is not None:
+        return done
+    if champion is not None and (champion.run, champion.artifact) == (run, artifact):
         return champion
+    in_place = champion is not None and champion.run == run
     if after not in {None, len(past)}:
         raise ConflictError(
             f"{run} does not become the champion of {lane}: another has become it meanwhile (entry "
@@ -211,7 +216,7 @@ def appoint(
         )
     proposed = Champion(
         sequence=0,
-        kind=ROLLBACK if any(each.run == run for each in past) else PROMOTION,
+        kind=ROLLBACK if not in_place and any(each.run == run for each in past) else PROMOTION,
         lane=lane,
         run=run,
         as_of=as_of,
@@ -222,11 +227,17 @@ def appoint(
         replaces=None,
         by=by,
         reason=reason,
+        dag_run=dag_run,
     )
     entry = _following(past, proposed)
     key = histories.key_of(layout.champions(lane), entry.sequence)
     store.put(key, histories.to_json(entry))
     return entry
+
+
+def appointed_by(history: Sequence[Champion], dag_run: str | None) -> Champion | None:
+    """The entry that an Airflow run has written; None where it has written none."""
+    return next((each for each in history if dag_run and each.dag_run == dag_run), None)
 
 
 def _following(past: Sequence[Champion], proposed: Champion) -> Champion:

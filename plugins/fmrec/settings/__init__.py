@@ -5,7 +5,8 @@
 are all made from its fields. `Deployment` is where the pipeline lives (bucket, role, folders)
 and comes from the environment alone, as does `Operations`, how the DAGs are run. What the DAGs on
 champions are told (`Recommending`, `Rollback`) are Params alone; those of `Serving` and `Cleaning`
-have variables too, for nobody fills in a form when a new champion or the clock starts them.
+have variables too, for nobody fills in a form when a new champion or the clock starts them; but not
+`dry_run` of `Cleaning`, whose name is that of a run's own.
 """
 
 from fmrec.settings.data import ARCHIVES, SPLITS

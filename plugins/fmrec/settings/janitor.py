@@ -18,7 +18,8 @@ class Cleaning:
         "Runs",
         "Days to keep runs",
         "The files of a run go when both the moment that it describes and its last change are "
-        "longer ago. Reports stay.",
+        "longer ago. Reports stay. Never before FMREC_APPROVAL_HOURS and two days: a run may be "
+        "waiting for a person.",
         minimum=2,  # longer than a run may take
         maximum=36_500,
     )

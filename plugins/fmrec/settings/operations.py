@@ -34,7 +34,8 @@ class Operations:
     notify_url: str | None = variable(
         "FMREC_NOTIFY_URL",
         None,
-        "A webhook that is told, as JSON, of failed and late runs and of new champions.",
+        "A webhook that is told, as JSON, of failed and late runs, of new champions, and of "
+        "endpoints that the janitor deletes or puts back.",
     )
     jobs_pool: str = variable(
         "FMREC_JOBS_POOL",

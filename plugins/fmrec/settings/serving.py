@@ -18,7 +18,7 @@ class Serving:
         "Champion",
         "Lane",
         "Whose champion is served, such as `rating-ml-100k-time`. Empty: the lanes that have just "
-        "got a champion; in a run by hand that of the default settings.",
+        "got a champion; in a run by hand the only lane, else that of the default settings.",
     )
     action: str = setting(
         "deploy",

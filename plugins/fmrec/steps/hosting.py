@@ -32,7 +32,10 @@ _MOVING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "D
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint as AWS describes it. `config` is in service, `pending` on its way there."""
+    """An endpoint as AWS describes it. `config` is in service, `pending` on its way there.
+
+    `created` and `changed` are when it was made and last updated, aware.
+    """
 
     name: str
     arn: str
@@ -41,6 +44,7 @@ class Endpoint:
     pending: str | None
     reason: str
     created: datetime
+    changed: datetime
     tags: Mapping[str, str]
 
     @property
@@ -111,6 +115,7 @@ class Hosting:
             pending.get("EndpointConfigName"),
             found.get("FailureReason", ""),
             found["CreationTime"],
+            found["LastModifiedTime"],
             tags,
         )
 
@@ -145,8 +150,8 @@ class Hosting:
             self._client.create_endpoint_config(**config)
 
     def create(self, request: Any) -> None:
-        """Begin to make an endpoint."""
-        with asking(f"make the endpoint {request['EndpointName']}"):
+        """Begin to make an endpoint, unless it is there: botocore repeats what got no answer."""
+        with asking(f"make the endpoint {request['EndpointName']}"), _present():
             self._client.create_endpoint(**request)
 
     def update(self, name: str, config: str) -> None:
@@ -154,11 +159,10 @@ class Hosting:
         with asking(f"update the endpoint {name}"):
             self._client.update_endpoint(EndpointName=name, EndpointConfigName=config)
 
-    def remove(self, name: str) -> None:
-        """Delete an endpoint, and wait until it is gone."""
+    def delete(self, name: str) -> None:
+        """Begin to delete an endpoint, if there is one."""
         with asking(f"delete the endpoint {name}"):
             _unless_absent(self._client.delete_endpoint, EndpointName=name)
-        self.settled(name)
 
     def configs(self) -> Iterator[Listed]:
         """All endpoint configurations, whoever made them."""

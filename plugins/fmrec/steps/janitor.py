@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,7 +25,8 @@ from fmrec.settings import Cleaning, Deployment
 from fmrec.steps import published
 from fmrec.steps.hosting import OURS, Endpoint, Hosting, Sleep
 from fmrec.steps.leftovers import idle
-from fmrec.steps.serve import remove
+from fmrec.steps.reconcile import reconcile
+from fmrec.steps.serve import remove, restore
 from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
 
@@ -35,11 +36,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Tell = Callable[[str, Mapping[str, Any]], object]
+
 # How the names of the models begin that runs register for their batch transforms.
 _REGISTERED = "fmrec-model-"
 _DAY = timedelta(days=1)
 # Longer than a run takes that is not waiting for a person.
 _IN_PROGRESS = 2 * _DAY
+# Longer than it takes to test an endpoint that was just updated.
+_TESTED = timedelta(hours=3)
 _THREADS = 8
 _SHOWN = 20
 
@@ -68,15 +73,25 @@ def clean(
     s3: S3Client,
     deployment: Deployment,
     now: datetime,
+    *,
+    approval_hours: int,
+    tell: Tell,
     sleep: Sleep = time.sleep,
 ) -> Xcom:
     """Delete what is left over; with Param `dry_run` only say what would be.
+
+    An endpoint that serves what was not proven, with nobody testing it, goes back to what was; and
+    jobs that ended with nobody waiting for them come into the ledger.
+    `approval_hours` is how long a run may wait for a person (FMREC_APPROVAL_HOURS): it keeps its
+    files that long and two days more, however short the retention. `tell` is given a sentence and
+    facts of each endpoint that was deleted or went back: people may rely on it.
 
     What cannot be deleted does not keep the rest from it. Raises ConfigurationError for a Param
     that is wrong and, at the end, FmrecError that lists what was left and why.
     """
     told = Cleaning.of(values)
-    janitor = _Janitor(told, sagemaker, s3, deployment, now, sleep)
+    waits = timedelta(hours=approval_hours)
+    janitor = _Janitor(told, sagemaker, s3, deployment, now, waits, tell, sleep)
     janitor.work()
     log.info("%s:\n%s", "Would go" if told.dry_run else "Gone", _table(janitor.gone))
     problems = janitor.problems
@@ -89,6 +104,7 @@ def clean(
     return {
         "dry_run": told.dry_run,
         "gone": {name: asdict(each) for name, each in janitor.gone.items()},
+        "recorded": len(janitor.recorded),
     }
 
 
@@ -101,7 +117,10 @@ def _table(kinds: Mapping[str, _Kind]) -> str:
 
 
 class _Janitor:
-    """One round; `gone` counts what went, or would, and `problems` say what could not."""
+    """One round; `gone` counts what went, or would, and `problems` say what could not.
+
+    `recorded` are the jobs that the ledger lacked.
+    """
 
     def __init__(
         self,
@@ -110,20 +129,26 @@ class _Janitor:
         s3: S3Client,
         deployment: Deployment,
         now: datetime,
+        waits: timedelta,
+        tell: Tell,
         sleep: Sleep,
     ) -> None:
         kinds = ("endpoints", "configurations", "models", "runs")
         self.gone = {name: _Kind() for name in kinds}
         self.problems: list[str] = []
+        self.recorded: list[str] = []
         self._told, self._now, self._region = told, now, deployment.region
+        self._kept_for = max(timedelta(days=told.retention_days), waits + _IN_PROGRESS)
         self._sagemaker, self._s3 = sagemaker, s3
         self._layout = Layout(deployment.bucket, deployment.prefix, "")
         self._store = Store(s3, deployment.bucket)
         self._hosting = Hosting(sagemaker, deployment.poll_seconds, sleep)
+        self._tell = tell
         self._seen: set[str] = set()
 
     def work(self) -> None:
         """Go through all kinds, in the order in which they set each other free."""
+        self._reconcile()
         removed = self._endpoints()
         with self._trying("configurations, models and runs, for what is in use cannot be told"):
             folders = self._folders()
@@ -141,6 +166,15 @@ class _Janitor:
             self._behind(found.configs, (name for name in models if name not in busy))
             with self._trying("runs, for the champions cannot be told"):
                 self._runs(folders, found.named | busy)
+
+    def _reconcile(self) -> None:
+        """Write down what jobs cost whose task is gone."""
+        self.recorded = reconcile(
+            self._sagemaker, self._store, self._layout, self._region, self._now,
+            dry_run=self._told.dry_run, guard=self._trying,
+        )  # fmt: skip
+        for name in self.recorded:
+            log.info("ledger: %s ended, and nobody had written down what it cost", name)
 
     @contextmanager
     def _trying(self, what: str) -> Iterator[None]:
@@ -169,34 +203,61 @@ class _Janitor:
         for name in names:
             with self._trying(f"endpoint {name}"):
                 there = self._hosting.find(name)
-                why = None if there is None else self._why(there)
-                if there is None or why is None:
+                if there is None or not there.belongs_to(self._layout):
                     continue
                 if there.moving:
-                    log.info("endpoints: %s stays for now, it is %s", name, there.status)
+                    log.info("endpoints: %s stays as it is, it is %s", name, there.status)
+                    continue
+                why = self._why(there)
+                if why is None:
+                    self._back_to_proven(there)
                     continue
                 if self._goes("endpoints", name, why):
-                    remove(self._hosting, there, self._layout, self._store, self._region, self._now)
+                    self._remove(there, why)
                 removed.add(name)
                 found = idle(self._hosting, self._layout, (behind(name),), without=removed)
                 self._behind(found.configs, found.models)
         return removed
 
     def _why(self, there: Endpoint) -> str | None:
-        """Why an endpoint goes; None when it stays, or is somebody else's."""
-        if not there.belongs_to(self._layout):
-            return None
+        """Why an endpoint of this deployment goes; None when it stays."""
         expires = there.tags.get(endpoints.EXPIRES, endpoints.NEVER)
         if endpoints.expired(expires, self._now):
             return f"its time was up at {expires}"
         if there.proven is None and there.created < self._now - _DAY:
             return "it was made more than a day ago and never proven"
-        if there.proven not in {None, there.config}:
-            log.warning(
-                "Endpoint %s serves %s, but %s is what was proven: trigger fmrec_serve",
-                there.name, there.config, there.proven,
-            )  # fmt: skip
         return None
+
+    def _remove(self, there: Endpoint, why: str) -> None:
+        """Delete an endpoint, write down what it has cost, and tell people."""
+        remove(self._hosting, there, self._layout, self._store, self._region, self._now)
+        self._say(
+            there,
+            f"was deleted: {why}. Trigger fmrec_serve for a new one; with FMREC_TTL_HOURS=0 it has "
+            "no end",
+        )
+
+    def _back_to_proven(self, there: Endpoint) -> None:
+        """Put back what was proven, where something else has been in service for hours.
+
+        That is what a run of fmrec_serve leaves that is marked failed or takes too long: none of
+        its tasks goes back. Raises JobError when it cannot be brought back.
+        """
+        proven = there.proven
+        if proven is None or proven == there.config or there.changed > self._now - _TESTED:
+            return
+        log.info("endpoints: %s has %s, never proven: back to %s", there.name, there.config, proven)
+        if not self._told.dry_run:
+            restore(self._hosting, there, proven)
+            self._say(
+                there,
+                f"serves {proven} again: {there.config} was never proven. Trigger fmrec_serve to "
+                "test it",
+            )
+
+    def _say(self, there: Endpoint, what: str) -> None:
+        facts = {"endpoint": there.name, "lane": there.tags.get(endpoints.LANE)}
+        self._tell(f"Endpoint {there.name} {what}.", facts)
 
     def _behind(self, configs: Iterable[str], models: Iterable[str]) -> None:
         for name in configs:
@@ -251,7 +312,7 @@ class _Janitor:
 
     def _runs(self, folders: Iterable[_Folder], models: Iterable[str]) -> None:
         """Delete the files of old runs that are no champions and of which nothing is served."""
-        before = self._now - timedelta(days=self._told.retention_days)
+        before = self._now - self._kept_for
         old = [each for each in folders if each.changed < before and moment_of(each.run) < before]
         kept = self._champions() | self._served(models)
         for each in old:

@@ -15,7 +15,10 @@ Guard = Callable[[str], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Idle:
-    """Names of what may go, models with their run, and the models that what stays has `named`."""
+    """Names of what may go, models with their run, and the models that what stays has `named`.
+
+    Among the `named` are those that an endpoint may have whose configuration is gone.
+    """
 
     configs: list[str]
     models: dict[str, str]
@@ -53,9 +56,11 @@ def idle(
     blind = tuple(behind(name) for name, its in used.items() if its - staying)
     models: dict[str, str] = {}
     for each in (each for beginning in beginnings for each in hosting.models(beginning)):
+        if each.name.startswith(blind):
+            named.add(each.name)
         wanted = each.name not in named and (before is None or each.created < before)
         with guard(f"model {each.name}"):
-            if wanted and not each.name.startswith(blind):
+            if wanted:
                 run = hosting.run_of(each.name, layout)
                 if run is not None:
                     models[each.name] = run

@@ -39,9 +39,12 @@ def release(
         )
     approved = approval.get("approved")
     if approval["asked"]:
-        person = approval["by"] or "Nobody"
-        said = "approved" if approved else "rejected it" if approval["by"] else "answered in time"
-        why = f"{why}. {person} {said}"
+        person = approval["by"]
+        if approved:
+            said = f"{person or 'A person'} approved"
+        else:
+            said = f"{person} rejected it" if person else "Nobody answered in time"
+        why = f"{why}. {said}"
     since = None
     if decision == "promote" or (decision == "ask" and approved):
         store = Store(s3, this.layout.bucket)

@@ -22,17 +22,28 @@ log = logging.getLogger(__name__)
 
 
 def choose(
-    values: Mapping[str, Any], s3: S3Client, deployment: Deployment, environ: Mapping[str, str]
+    values: Mapping[str, Any],
+    s3: S3Client,
+    deployment: Deployment,
+    environ: Mapping[str, str],
+    *,
+    dag_run: str,
 ) -> Xcom:
     """Which run to go back to; `values` are the Params (`fmrec.settings.Rollback`).
 
-    It is fixed before anything is written, so that a repeated `rollback` goes back no further.
-    `after` is the number of the last entry of the history. Nothing is changed here. Raises
+    It is fixed before anything is written, so that a repeated `rollback` goes back no further; and
+    what the Airflow run `dag_run` has done already is what it chooses when it is cleared. `after`
+    is the number of the last entry of the history. Nothing is changed here. Raises
     ConfigurationError when there is no such champion, and when it cannot be in production any more.
     """
     told = Rollback.of(values)
     store = Store(s3, deployment.bucket)
     layout = Layout(deployment.bucket, deployment.prefix, "")
+    done = _done(dag_run, store, layout)
+    if done is not None:
+        log.info("This run went back to %s already, in lane %s", done.run, done.lane)
+        instead, after = done.replaces, done.sequence - 1
+        return {"lane": done.lane, "run": done.run, "instead": instead, "after": after}
     lane = told.lane or _lane_of(told.run, store, layout) or lane_in_use(store, layout, environ)
     history = champions.history(store, layout, lane)
     current = champions.current(history)
@@ -52,6 +63,15 @@ def choose(
         ) from None
     log.info("From %s back to %s, in lane %s", current.run, target.run, lane)
     return {"lane": lane, "run": target.run, "instead": current.run, "after": current.sequence}
+
+
+def _done(dag_run: str, store: Store, layout: Layout) -> champions.Champion | None:
+    """What an Airflow run has written, in whichever lane; None where it has written nothing."""
+    for lane in champions.lanes(store, layout):
+        done = champions.appointed_by(champions.history(store, layout, lane), dag_run)
+        if done is not None:
+            return done
+    return None
 
 
 def _lane_of(run: str | None, store: Store, layout: Layout) -> str | None:
@@ -101,12 +121,14 @@ def rollback(
     deployment: Deployment,
     *,
     by: str | None,
+    dag_run: str,
     now: datetime,
 ) -> Xcom:
     """Make the chosen run the champion, and keep by whom and why; `chosen` is what choose returned.
 
-    Repeated, it changes nothing, and returns the same. Raises ConflictError when another champion
-    came in between.
+    Repeated by the same Airflow run `dag_run`, it changes nothing, and returns the same; but for
+    `in_place`, which says whether it is the champion still. Raises ConflictError when another
+    champion came in between.
     """
     store = Store(s3, deployment.bucket)
     layout = Layout(deployment.bucket, deployment.prefix, "")
@@ -125,12 +147,18 @@ def rollback(
         by=by,
         reason=Rollback.of(values).reason,
         after=chosen["after"],
+        dag_run=dag_run,
     )
-    log.info("%s is the champion of %s, in place of %s", made.run, lane, chosen["instead"])
+    in_place = made.sequence >= len(past)
+    if in_place:
+        log.info("%s is the champion of %s, in place of %s", made.run, lane, chosen["instead"])
+    else:
+        log.info("Nothing is changed: %s was put back, and %s came since", made.run, past[-1].run)
     return {
         "lane": lane,
         "run": run,
         "as_of": made.as_of.isoformat(),
         "sequence": made.sequence,
         "instead": chosen["instead"],
+        "in_place": in_place,
     }

@@ -25,7 +25,7 @@ from fmrec.errors import (
 from fmrec.layout import Layout
 from fmrec.settings import Deployment, Serving
 from fmrec.steps import smoke
-from fmrec.steps.hosting import Endpoint, Hosting, Sleep
+from fmrec.steps.hosting import Config, Endpoint, Hosting, Sleep
 from fmrec.steps.in_production import champion_of, lane_in_use
 from fmrec.steps.leftovers import sweep
 from fmrec.steps.published import Published
@@ -104,8 +104,8 @@ def deploy(
     there = here.settled()
     if there is not None and there.status == "Failed":
         log.warning("Endpoint %s has failed (%s) and is made anew", name, there.reason)
-        here.hosting.remove(name)
-        there = None
+        here.hosting.delete(name)
+        there = here.settled()
     here.hosting.ensure(
         endpoints.model_request(model, image, artifact, role, tags),
         endpoints.config_request(config, model, *instances, tags),
@@ -252,19 +252,8 @@ class _Here:
         if proven is None or there.status == "Failed":
             self.remove(there, now)
             return f"Endpoint {self.name} was deleted: there is nothing proven to go back to"
-        since = "as before"
-        if there.config != proven:
-            since = "again"
-            log.warning("Endpoint %s goes back from %s to %s", self.name, there.config, proven)
-            self.hosting.update(self.name, proven)
-            there = self.settled()
-        if there is None or (there.status, there.config) != ("InService", proven):
-            state = "is gone" if there is None else f"is {there.status} with {there.config}"
-            reason = f" ({there.reason})" if there and there.reason else ""
-            raise JobError(
-                f"endpoint {self.name} could not go back to {proven}, which is proven: it "
-                f"{state}{reason}. Trigger fmrec_serve with action teardown, then with deploy"
-            )
+        since = "as before" if there.config == proven else "again"
+        there = restore(self.hosting, there, proven)
         return f"Endpoint {self.name} serves {there.tags.get(endpoints.RUN)} {since}"
 
     def remove(self, there: Endpoint, now: datetime) -> None:
@@ -272,31 +261,54 @@ class _Here:
         remove(self.hosting, there, self._layout, self._store, self._region, now)
 
 
+def restore(hosting: Hosting, there: Endpoint, proven: str) -> Endpoint:
+    """See that an endpoint at rest serves its configuration `proven`, or put that in service again.
+
+    Raises JobError when it cannot be brought back.
+    """
+    found: Endpoint | None = there
+    if there.config != proven:
+        log.warning("Endpoint %s goes back from %s to %s", there.name, there.config, proven)
+        hosting.update(there.name, proven)
+        found = hosting.settled(there.name)
+    if found is None or (found.status, found.config) != ("InService", proven):
+        state = "is gone" if found is None else f"is {found.status} with {found.config}"
+        reason = f" ({found.reason})" if found and found.reason else ""
+        raise JobError(
+            f"endpoint {there.name} could not go back to {proven}, which is proven: it "
+            f"{state}{reason}. Trigger fmrec_serve with action teardown, then with deploy"
+        )
+    return found
+
+
 def remove(
     hosting: Hosting, there: Endpoint, layout: Layout, store: Store, region: str, now: datetime
 ) -> None:
     """Delete an endpoint, and write down what it has cost: by its last configuration."""
-    try:
-        _bill(hosting, there, layout, store, region, now)
-    finally:
-        hosting.remove(there.name)
+    config = hosting.config(there.config) if there.config else None
+    hosting.delete(there.name)
+    if there.status != "Failed" and config is not None and config.instance_type is not None:
+        # Before it is waited for: whoever goes on after a kill in the wait finds no endpoint.
+        _bill(there, config, layout, store, region, now)
+    hosting.settled(there.name)
 
 
 def _bill(
-    hosting: Hosting, there: Endpoint, layout: Layout, store: Store, region: str, now: datetime
+    there: Endpoint, config: Config, layout: Layout, store: Store, region: str, now: datetime
 ) -> None:
-    config = hosting.config(there.config) if there.config else None
-    if there.status != "Failed" and config is not None and config.instance_type is not None:
+    """An entry for each calendar month in which it was there: a budget is one of a month."""
+    for since, until in ledger.months(there.created, now):
         entry = {
-            "job": f"{there.name}-{there.created:%Y%m%dT%H%M%SZ}",
+            "job": f"{there.name}-{since:%Y%m%dT%H%M%SZ}",
             "kind": "endpoint",
             "run": there.tags.get(endpoints.RUN, ""),
             "instance_type": config.instance_type,
             "instances": config.instances,
-            "billable_seconds": max(0, round((now - there.created).total_seconds())),
+            "billable_seconds": round((until - since).total_seconds()),
             "status": "Deleted",
+            "since": since,
         }
-        ledger.record(store, layout, region, entry, now)
+        ledger.record(store, layout, region, entry, until)
 
 
 def _failure(here: _Here, found: Endpoint | None, done: str, now: datetime) -> FmrecError:
