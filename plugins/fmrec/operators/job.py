@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 LIVE = frozenset({"InProgress", "Stopping"})
 # A job that waited for capacity, or uploads a model, is longer alive than it may train.
 _MARGIN_SECONDS = 2 * 3600
-# So many looks in a row may fail before the attempt does.
-_PATIENCE = 20
+_PATIENCE = 20  # so many looks in a row may fail before the attempt does
 _KILL_SECONDS = 1
 # What is stopped so soon after an attempt found it was stopped for the attempt before.
 _HANDOVER_SECONDS = 300
