@@ -55,11 +55,11 @@ def refused(error: ClientError, name: str, role: str | None) -> FmrecError | Non
 
     `name` is what should have been made, `role` the IAM role that it should have had.
     """
-    said = str(error.response.get("Error", {}).get("Message", ""))
+    said = str(error.response.get("Error", {}).get("Message", "")).rstrip(".") + "."
     what = f"AWS refuses {error.operation_name} ({name})"
     if code(error) in _THROTTLED:
         return BusyError(
-            f"{what}: too many requests in this account and region ({said}). Airflow tries again; "
+            f"{what}: too many requests in this account and region. {said} Airflow tries again; "
             "if it happens often, let fewer runs overlap"
         )
     if code(error) in _QUOTA:

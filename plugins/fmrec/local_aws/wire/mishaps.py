@@ -23,7 +23,11 @@ _LONGEST_PLAN = 1 << 20
 _ANSWERS = {
     "throttle": (("ThrottlingException", 400), ("SlowDown", 503), "Rate exceeded"),
     "server-error": (("InternalFailure", 500), ("InternalError", 500), "A fault on purpose"),
-    "deny": (("AccessDeniedException", 400), ("AccessDenied", 403), "Access denied on purpose"),
+    "deny": (
+        ("AccessDeniedException", 400),
+        ("AccessDenied", 403),
+        "User: arn:aws:iam::123456789012:user/local is not authorized to perform: {}",
+    ),
 }
 
 
@@ -45,7 +49,7 @@ class Mishaps:
         if rule.fault == "slow":
             time.sleep(rule.seconds)
             return self._application(environ, start_response)
-        return _wrong(rule, service)(environ, start_response)
+        return _wrong(rule, service, operation)(environ, start_response)
 
     def _control(self, request: Request) -> Response:
         if request.method == "PUT":
@@ -72,8 +76,9 @@ def _aim(environ: WSGIEnvironment) -> tuple[str, str]:
     return service, target.rpartition(".")[2] or environ["REQUEST_METHOD"]
 
 
-def _wrong(rule: Rule, service: str) -> Response:
+def _wrong(rule: Rule, service: str, operation: str) -> Response:
     of_json, of_s3, message = _ANSWERS[rule.fault]
+    message = message.format(f"{service}:{operation}")
     if service == "s3":
         code, status = of_s3
         body = (
