@@ -16,17 +16,17 @@ up: .venv/runtime  ## start Airflow and the local AWS for the browser
 down: .venv/runtime  ## stop what `make up` started
 	@$(BIN)/python -m fmrec down
 
-check: .venv/development  ## lint, types, imports, unit tests: about six minutes
+check: .venv/development  ## lint, types, imports, unit tests: a minute and a half
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not e2e" --numprocesses 2
+	$(BIN)/pytest -q -m "not e2e and not slow" --numprocesses 2
 
-test: .venv/development .venv/sdk  ## every test, with real processes: a quarter of an hour
+test: .venv/development .venv/sdk  ## every test but soak, with real processes: half an hour
 	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not soak"
 
-soak: .venv/development  ## the DAGs for an hour: kill -9 in every step, approvals, a backfill
+soak: .venv/development  ## kill -9 in every step of the DAG, of a worker and the scheduler: ten minutes
 	$(BIN)/pytest -m soak
 
 bench: .venv/runtime  ## measure speed side by side, write docs/benchmarks/ (LIBFM=PATH MYFM=1)

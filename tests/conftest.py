@@ -16,6 +16,7 @@ settings.register_profile("fmrec", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("fmrec")
 
 CONTRACT = Path(__file__).parent / "contract"
+SLOW = {"contract", "golden", "properties"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,7 +57,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, where another AWS is named, the contract tests that bring servers of their own."""
+    """Mark whole folders slow; leave out what brings servers of its own, where an AWS is named."""
+    for item in items:
+        if SLOW & {folder.name for folder in item.path.parents}:
+            item.add_marker(pytest.mark.slow)
     if _named(config) is None:
         return
     own = [

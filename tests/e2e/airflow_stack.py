@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -125,6 +126,18 @@ class Airflow:
         files = self.result(run, "publish")["files"]
         content: dict[str, Any] = json.loads(self.object(files["report.json"]))
         return content
+
+
+def own_ports() -> dict[str, str]:
+    """Free ports that no other worker of the tests looks at: two stacks may start at once."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 21_000 + 100 * worker
+    free = []
+    for port in range(first, first + 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            free.append(str(port))
+    return {"FMREC_UI_PORT": free[0], "FMREC_AWS_PORT": free[1]}
 
 
 def until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:

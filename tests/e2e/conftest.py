@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from airflow_stack import Airflow, running, unpause
+from airflow_stack import Airflow, own_ports, running, unpause
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,7 +75,8 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environ(state: Path, plain_environ: dict[str, str]) -> dict[str, str]:
     """The environment of a module's stack."""
-    return plain_environ | {"FMREC_SOURCE": "sample", "FMREC_STATE_DIR": str(state)}
+    told = {"FMREC_SOURCE": "sample", "FMREC_STATE_DIR": str(state)}
+    return plain_environ | own_ports() | told
 
 
 @pytest.fixture(scope="module")

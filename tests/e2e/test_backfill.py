@@ -15,7 +15,7 @@ import psutil
 import pytest
 from airflow_stack import ROOT, Airflow, command
 
-pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SHORT = ("--source", "sample", "--epochs", "3", "--num-factors", "8")
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import psutil
 import pytest
-from airflow_stack import Airflow, until
+from airflow_stack import Airflow, own_ports, until
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 DEFERRED = "fmrec_retrain_deferred"
 # The training takes half a minute or more: long enough to be met, short enough to be repeated.
 CONF = {
@@ -76,11 +76,15 @@ def stack(
     (copy / "dags" / "deferred.py").write_text(
         deferred.replace('dag_id="fmrec_retrain"', f'dag_id="{DEFERRED}"')
     )
-    environ = plain_environ | {
-        "FMREC_SOURCE": "sample",
-        "FMREC_STATE_DIR": str(copy / "var"),
-        "PYTHONPATH": str(copy / "plugins"),
-    }
+    environ = (
+        plain_environ
+        | own_ports()
+        | {
+            "FMREC_SOURCE": "sample",
+            "FMREC_STATE_DIR": str(copy / "var"),
+            "PYTHONPATH": str(copy / "plugins"),
+        }
+    )
 
     def fmrec(*words: str) -> None:
         answer = subprocess.run(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow_stack import Airflow, command, running, unpause, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 # A first model that loses to its baseline, where that is only reported: a matter for a person.
 AS_OF = "1998-01-01T00:00:00+00:00"

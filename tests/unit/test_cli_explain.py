@@ -37,6 +37,8 @@ from fmrec.steps.recordio import recordio
 from fmrec.steps.xcom import design_of, events_of
 from fmrec.store import Store
 
+pytestmark = pytest.mark.slow
+
 AS_OF = datetime(1998, 1, 1, tzinfo=UTC)
 
 

@@ -38,6 +38,8 @@ from fmrec.steps.published import Published
 from fmrec.steps.xcom import events_of
 from fmrec.store import Store
 
+pytestmark = pytest.mark.slow
+
 FIRST = datetime(1998, 1, 1, tzinfo=UTC)
 BEGIN = int(FIRST.timestamp())
 USERS, FILMS, DAYS = 10, 60, 44

@@ -17,6 +17,8 @@ from fmrec.release.champions import Champion
 from fmrec.steps import recommend as step
 from steps_world import World
 
+pytestmark = pytest.mark.slow
+
 LANE = "rating-sample-time"
 
 

@@ -29,6 +29,8 @@ from fmrec.ratings.replay import agree, begin, current, due, land
 from fmrec.ratings.tables import ITEMS, RATINGS, USERS, Chunk
 from fmrec.store import Store
 
+pytestmark = pytest.mark.slow
+
 DAY_SECONDS = 86_400
 START = 874_724_710  # 1997-09-20 03:05:10
 TODAY = date(2026, 3, 10)

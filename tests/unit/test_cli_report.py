@@ -17,6 +17,8 @@ from fmrec.evaluation import table
 from fmrec.layout import Run
 from steps_world import World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def state(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

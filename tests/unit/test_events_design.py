@@ -18,6 +18,8 @@ from fmrec.events.design import Design
 from fmrec.events.space import FeatureSpace
 from fmrec.ratings.tables import ITEMS, USERS
 
+pytestmark = pytest.mark.slow
+
 DAY, HOUR = 86_400, 3_600
 MONDAY = 4 * DAY  # 1970-01-05
 PEOPLE = [

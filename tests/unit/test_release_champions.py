@@ -26,6 +26,8 @@ from fmrec.release.champions import (
 from fmrec.release.histories import to_json
 from fmrec.store import Store
 
+pytestmark = pytest.mark.slow
+
 LAYOUT = Layout("bbb", "movies", "any")
 LANE = "rating-ml-100k-time"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -30,6 +30,8 @@ from fmrec.steps.xcom import design_of
 from sample_reports import assert_valid
 from steps_world import AS_OF, World, sums
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_param_overrides_the_clock(world: World) -> None:
     by_clock = plan("r", AS_OF, {}, world.deployment, world.s3)

@@ -13,6 +13,8 @@ from fmrec.steps.adopt import adopt
 from fmrec.steps.plan import plan
 from steps_world import AS_OF, NOW, World
 
+pytestmark = pytest.mark.slow
+
 FOUND = {"epochs": "41", "factors_lr": "0.00345"}
 
 

@@ -17,6 +17,8 @@ from fmrec.release import champions
 from fmrec.steps.release import release
 from steps_world import NOW, World
 
+pytestmark = pytest.mark.slow
+
 NOBODY = {"asked": False}
 
 EARLIER = "1997-12-20"

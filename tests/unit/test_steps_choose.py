@@ -22,6 +22,8 @@ from fmrec.steps.estimate import estimate
 from manifests import crown, published
 from steps_world import AS_OF, World
 
+pytestmark = pytest.mark.slow
+
 TODAY = datetime(2026, 12, 31, 23, tzinfo=UTC)
 TENTH = datetime(2026, 12, 10, tzinfo=UTC)
 DAY_BEFORE = AS_OF - timedelta(days=1)

@@ -12,6 +12,8 @@ from fmrec.steps.estimate import estimate
 from manifests import ROWS, published
 from steps_world import AS_OF, World
 
+pytestmark = pytest.mark.slow
+
 
 def told(world: World, *, releases: bool = True, region: str = "us-east-1") -> dict[str, Any]:
     run = Run.from_xcom(world.xcom["run"])

@@ -24,6 +24,8 @@ from fmrec.steps.plan import plan
 from fmrec.steps.recordio import recordio
 from fmrec.store import Store
 
+pytestmark = pytest.mark.slow
+
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
 
 

@@ -23,6 +23,8 @@ from fmrec.steps.in_production import InProduction
 from fmrec.steps.recommend import lanes, recommend
 from steps_world import NOW, World
 
+pytestmark = pytest.mark.slow
+
 LANE = "rating-sample-time"
 LATEST = f"fmrec/recommendations/{LANE}/latest.json"
 

@@ -16,6 +16,8 @@ from fmrec.steps.rehearse import rehearse
 from manifests import published
 from steps_world import World
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ["CreateTrainingJob", "CreateModel", "CreateTransformJob"]
 TUNE = ["CreateHyperParameterTuningJob", "CreateModel", "CreateTransformJob"]
 SEARCH = ["CreateTrainingJob", "CreateHyperParameterTuningJob"]

@@ -14,6 +14,8 @@ from fmrec.release import champions
 from fmrec.steps.release import release
 from steps_world import NOW, World
 
+pytestmark = pytest.mark.slow
+
 APPROVED = {"asked": True, "approved": True, "by": "ada"}
 
 

@@ -17,6 +17,8 @@ from fmrec.release.champions import Champion
 from fmrec.steps.rollback import choose, rollback
 from steps_world import NOW, World
 
+pytestmark = pytest.mark.slow
+
 LANE = "rating-sample-time"
 LAYOUT = Layout("fmrec", "fmrec", "")
 
