@@ -28,15 +28,18 @@ from airflow.sdk import DAG, Param, task_group
 from fmrec import settings
 from fmrec.operators import assets, house, serving
 
+# Of what lane, and whether it ends: a run of its own says that, and no variable for all of them.
+environ = {
+    name: value for name, value in os.environ.items() if name not in {"FMREC_LANE", "FMREC_ACTION"}
+}
+
 with DAG(
     dag_id="fmrec_serve",
     dag_display_name="fmrec: serve",
     schedule=[assets.CHAMPION],
     is_paused_upon_creation=True,
     max_active_runs=1,  # two would undo each other's work
-    params={
-        name: Param(**each) for name, each in settings.form(settings.Serving, os.environ).items()
-    },
+    params={name: Param(**each) for name, each in settings.form(settings.Serving, environ).items()},
     **house.dag(__doc__ or ""),
 ):
 

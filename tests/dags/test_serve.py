@@ -89,6 +89,14 @@ def test_a_dry_run_of_the_retraining_is_none_of_the_janitor(
     assert dag_of(root, "fmrec_janitor").params["dry_run"] is False
 
 
+def test_no_variable_takes_all_endpoints_down(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FMREC_ACTION", "teardown")
+    monkeypatch.setenv("FMREC_LANE", "rating-sample-time")
+    monkeypatch.setenv("FMREC_TTL_HOURS", "0")
+    told = dag_of(root, "fmrec_serve").params
+    assert (told["action"], told["lane"], told["ttl_hours"]) == ("deploy", None, 0)
+
+
 def test_the_lanes_of_the_events_are_handed_on(
     context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
