@@ -118,6 +118,24 @@ def test_what_a_tuning_finds_is_what_the_next_run_uses(suite: Airflow) -> None:
         assert hyperparameters is None
 
 
+def test_a_run_that_tunes_goes_on_with_its_best_job(suite: Airflow) -> None:
+    conf = {
+        "source": "sample", "as_of": AS_OF, "mode": "tune", "tuning_jobs": 3, "num_factors": 4,
+        "tuning_ranges": "epochs=3..9",
+    }  # fmt: skip
+    run = suite.trigger(conf)
+    assert suite.wait(run, 400) == "success"
+    states = suite.states(run)
+    assert (states["train"], states["tune"], states["release"]) == ("skipped", "success", "success")
+    best = suite.result(run, "tune")
+    values = [each["value"] for each in best["tuning"]["jobs"]]
+    assert len(values) == 3
+    assert best["tuning"]["objective"]["value"] == min(values)
+    report = suite.report(run)
+    assert str(report["run"]["epochs"]) == best["hyperparameters"]["epochs"]
+    assert report["cost"]["jobs"][0]["kind"] == "tuning, 3 trials"
+
+
 @pytest.mark.parametrize(
     ("conf", "says"),
     [
