@@ -50,10 +50,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What operators of jobs write into the ledger."""
     from fmrec import ledger
-    from fmrec.operators import job
+    from fmrec.operators import billing
 
     entries: list[dict[str, Any]] = []
-    monkeypatch.setattr(job, "aws_client", lambda _: None)
+    monkeypatch.setattr(billing, "aws_client", lambda _: None)
     monkeypatch.setattr(ledger, "record", lambda *told: entries.append(dict(told[3])))
     return entries
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from fake_sagemaker import (
     COMPLETED,
@@ -114,6 +114,40 @@ def test_a_job_that_is_stopped_for_the_attempt_before_is_followed_by_another(tra
     hook = FakeSageMaker(COMPLETED)
     hook.put(train(hook).request(1), RUNNING, STOPPING, STOPPED)
     assert train(hook).execute(context())["name"].endswith("-2")
+
+
+def test_a_job_that_takes_its_time_to_stop_is_followed_by_another(train: Any, clock: Clock) -> None:
+    hook = FakeSageMaker(COMPLETED)
+    hook.put(train(hook).request(1), *[STOPPING] * 20, STOPPED)
+    assert train(hook).execute(context())["name"].endswith("-2")
+    assert clock.now > 300
+
+
+def test_a_stop_is_told_by_its_own_time_and_not_by_when_it_is_seen(
+    train: Any, clock: Clock
+) -> None:
+    """Stopped at once, and seen late: whoever deferred it had to wait for a slot."""
+    hook = FakeSageMaker(COMPLETED)
+    end = {**STOPPED, "TrainingEndTime": datetime.fromtimestamp(clock.time() + 10, UTC)}
+    hook.put(train(hook).request(1), *[RUNNING] * 20, end)
+    assert train(hook).execute(context())["name"].endswith("-2")
+
+
+@pytest.mark.parametrize(("code", "attempt", "left"), [
+    ("AccessDeniedException", 1, False),  # no other attempt would come
+    ("ThrottlingException", 4, False),  # nor after the last
+    ("ThrottlingException", 1, True),
+])  # fmt: skip
+def test_a_job_that_cannot_be_seen_is_left_to_the_next_attempt_or_to_nobody(
+    code: str, attempt: int, left: bool, train: Any
+) -> None:
+    """The worker was killed, and the retry is not told what there is."""
+    hook = FakeSageMaker()
+    name = hook.put(train(hook).request(1), RUNNING)
+    hook.silences = [refusal(code, "no", "DescribeTrainingJob")]
+    with pytest.raises(ClientError):
+        train(hook).execute(context(attempt))
+    assert hook.stopped == ([] if left else [name])
 
 
 def test_a_job_that_a_person_stops_later_on_is_not_replaced(train: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,9 @@ def dag(root: Path, name: str) -> Any:
     bag = DagBag(dag_folder=str(root / "dags" / f"{name}.py"))
     assert bag.import_errors == {}
     return bag.dags[name]
+
+
+BEGAN = datetime(2026, 1, 1, 12, 0, 0, 500, tzinfo=UTC)
 
 
 class Outlets(dict[Any, Any]):
@@ -42,7 +46,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "params": {"lane": None},
         "triggering_asset_events": {},
         "outlet_events": Outlets(),
-        "dag_run": SimpleNamespace(triggering_user_name="ann", run_id="manual"),
+        "dag_run": SimpleNamespace(triggering_user_name="ann", run_id="manual", start_date=BEGAN),
     }
     for module in (recommending, rollback, assets):
         monkeypatch.setattr(module, "get_current_context", lambda: made)
@@ -120,7 +124,10 @@ def test_new_lists_are_an_update_of_their_asset(
 def test_a_rollback_is_a_new_champion_and_told(
     context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {"lane": "a", "run": "r", "as_of": "t", "sequence": 3, "instead": "s", "in_place": True}
+    made = {
+        "lane": "a", "run": "r", "as_of": "t", "sequence": 3, "instead": "s", "in_place": True,
+        "since": "2026-01-01T12:00:00+00:00",
+    }  # fmt: skip
     asked: list[Any] = []
 
     def step(*given: Any, by: str | None, dag_run: str, now: Any) -> Any:
@@ -137,10 +144,18 @@ def test_a_rollback_is_a_new_champion_and_told(
     assert sent == [("champion", "r is the champion of a again, instead of s.")]
 
 
-def test_a_rollback_that_was_overtaken_since_tells_nobody(
-    context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("in_place", "since"),
+    [
+        (False, "2026-01-01T12:00:00+00:00"),  # it was overtaken
+        (True, "2026-01-01T11:59:59+00:00"),  # its run was cleared
+    ],
+)
+def test_a_rollback_that_is_no_news_tells_nobody(
+    in_place: bool, since: str, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {"lane": "a", "run": "r", "as_of": "t", "sequence": 3, "instead": "s", "in_place": False}
+    told = {"lane": "a", "run": "r", "as_of": "t", "sequence": 3, "instead": "s"}
+    made = told | {"in_place": in_place, "since": since}
     sent: list[Any] = []
     monkeypatch.setattr(rollback_step, "rollback", lambda *_, **__: made)
     monkeypatch.setattr(notices, "send", lambda *told: sent.append(told))

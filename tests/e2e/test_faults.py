@@ -105,8 +105,8 @@ def test_ctrl_c_stops_the_job_and_nothing_follows(url: str, tmp_path: Path) -> N
     assert [status for status, _ in jobs(url)] == ["Stopped"]
 
 
-def test_ctrl_c_between_the_jobs_starts_none(url: str, plan: Any, tmp_path: Path) -> None:
-    plan({"fault": "slow", "service": "s3", "operation": "PUT", "seconds": 1})
+def test_ctrl_c_before_the_jobs_starts_none(url: str, tmp_path: Path) -> None:
+    """The steps that are left before the first job take a second or two."""
     s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
 
     def writes() -> bool:
@@ -114,6 +114,7 @@ def test_ctrl_c_between_the_jobs_starts_none(url: str, plan: Any, tmp_path: Path
         return buckets == ["fmrec"] and "Contents" in s3.list_objects_v2(Bucket="fmrec")
 
     interrupted(url, tmp_path / "state", when=writes)
+    time.sleep(5)
     assert jobs(url) == []
 
 

@@ -172,7 +172,6 @@ def test_an_earlier_champion_comes_back_in_one_click(
     assert entries == [first, key, first]
 
 
-# At the end: after three failures in a row Airflow pauses the DAG.
 @pytest.mark.parametrize(
     ("conf", "task", "says"),
     [

@@ -249,6 +249,16 @@ def test_days_that_were_told_something_else_are_run_again(
     assert "1998-03-01  done" in said
 
 
+def test_a_day_at_work_with_something_else_is_not_taken_for_one_that_is_run_again(
+    airflow: Airflow, rebuild: Callable[..., str]
+) -> None:
+    airflow.add(LAST, "running")
+    said = r"1998-03-03 is at work with no Param, .* stop it at http://airflow/dags/.*03-03"
+    with pytest.raises(FmrecError, match=said):
+        rebuild(solver="mcmc")
+    assert airflow.asked == []
+
+
 def test_a_dag_that_is_paused_meanwhile_is_not_watched_for_ever(
     airflow: Airflow, rebuild: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from fmrec import ledger
 from fmrec.errors import PERMANENT, BudgetError
-from fmrec.layout import Run
+from fmrec.layout import Run, split_uri
 from fmrec.release import tunings
 from fmrec.release.tunings import Tuning
 from fmrec.steps import budget as budgets
@@ -241,6 +241,31 @@ def test_runs_that_begin_at_once_do_not_spend_the_same_money(world: World) -> No
     assert decided(world, budget=limit, now=later) == "train"
 
 
+def test_what_another_run_lost_is_paid_again_by_it(world: World) -> None:
+    """Its training failed and is being repeated: nothing of what it has reserved is spent yet."""
+    world.prepare(seed=1)
+    needed = expected(world)
+    assert decided(world, budget=9.0, now=TENTH) == "train"
+    spend(world, "a", world.xcom["run"]["layout"]["run"], at=TENTH, status="Failed")
+    world.prepare(seed=2)
+    said = f"1.15 are spent and {needed:.4f} about to be, by runs at work"
+    with pytest.raises(BudgetError, match=re.escape(said)):
+        decided(world, budget=1.15 + 1.5 * needed, now=TENTH)
+
+
+def test_what_was_reserved_at_the_end_of_a_month_counts_in_the_next(world: World) -> None:
+    world.prepare(seed=1)
+    limit = 1.5 * expected(world)
+    assert decided(world, budget=limit, now=TODAY) == "train"
+    first = dict(world.xcom)
+    world.prepare(seed=2)
+    soon = TODAY + timedelta(hours=2)
+    with pytest.raises(BudgetError, match=r"for 2027-01 .* about to be"):
+        decided(world, budget=limit, now=soon)
+    budgets.settle(Run.from_xcom(first["run"]), world.store, soon)
+    assert decided(world, budget=limit, now=soon) == "train"
+
+
 def test_what_a_run_that_died_has_reserved_is_free_after_two_days(world: World) -> None:
     world.prepare(seed=1)
     limit = 1.5 * expected(world)
@@ -254,6 +279,10 @@ def test_what_a_run_that_died_has_reserved_is_free_after_two_days(world: World) 
 def test_a_run_that_is_over_is_not_asked_what_it_would_cost(world: World, tmp_path: Path) -> None:
     world.prepare().train_and_score(tmp_path).evaluate().release()
     assert decided(world, budget=0.0) == "train"
+    # Unless its model is gone: then it would train again.
+    world.store.delete(split_uri(world.xcom["training"]["artifact"])[1])
+    with pytest.raises(BudgetError):
+        decided(world, budget=0.0)
 
 
 def test_a_reservation_that_cannot_be_read_is_named(world: World) -> None:
@@ -261,6 +290,8 @@ def test_a_reservation_that_cannot_be_read_is_named(world: World) -> None:
     world.store.put("fmrec/costs/reserved/2026-12/x.json", b"{}")
     with pytest.raises(BudgetError, match=r"reserved/2026-12/x.json does not say .* delete it"):
         decided(world, budget=9.0)
+    this = Run.from_xcom(world.xcom["run"]).layout
+    assert not world.store.exists(this.reservation("2026-12", this.run))
 
 
 def test_what_is_not_known_cannot_be_kept_within_a_budget(world: World) -> None:

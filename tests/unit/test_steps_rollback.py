@@ -63,7 +63,7 @@ def test_one_click_goes_back_to_the_champion_before(world: World, three: list[Ch
     told = gone_back(world, chosen(world), reason="c loses users")
     assert told == {
         "lane": LANE, "run": b.run, "as_of": "1997-10-01T00:00:00+00:00", "sequence": 4,
-        "instead": c.run, "in_place": True,
+        "instead": c.run, "in_place": True, "since": (NOW + timedelta(hours=1)).isoformat(),
     }  # fmt: skip
     *before, entry = history(world, LANE)
     assert before == three
@@ -107,6 +107,14 @@ def test_a_run_that_is_cleared_goes_back_no_further(world: World, three: list[Ch
     assert gone_back(world, chosen(world, dag_run="x"), dag_run="x") == first
     assert len(runs(world)) == 4
     assert history(world, LANE)[-1].dag_run == "x"
+
+
+def test_a_damaged_history_of_one_lane_does_not_block_another(
+    world: World, three: list[Champion]
+) -> None:
+    world.store.put("fmrec/champions/like-sample-time/00000001.json", b"{}")
+    choice = chosen(world, lane=LANE)
+    assert gone_back(world, choice, lane=LANE)["in_place"]
 
 
 def test_a_run_that_is_cleared_when_another_champion_came_since_changes_nothing(

@@ -124,6 +124,13 @@ def _start(
         _say(console, f"The backfill of {span} is at work already: watching it.")
         return _moment(there["created_at"])
     others = [day for day in _days(api, first, last) if day.conf != dict(params)]
+    at_work = [day for day in others if day.state not in _OVER]
+    if at_work:
+        raise FmrecError(
+            f"{at_work[0].day} is at work with {_told(at_work[0].conf)}, and a backfill leaves "
+            "that alone: let it end first (perhaps it waits for an answer), or stop it at "
+            f"{api.ui}/dags/{DAG}/runs/{at_work[0].run}"
+        )
     if others:
         _say(console, f"{len(others)} of the days were told something else before, such as "
                       f"{_told(others[0].conf)}: all days are run again.")  # fmt: skip

@@ -46,8 +46,7 @@ def tied(
     """`python -m command…` for the time of a `with` block, its output in `log`.
 
     However the block is left, all of the command's session is ended, also when this process is
-    killed outright. It is asked once, and has a few seconds: `airflow dags test` takes that for the
-    end of the task that it is at, stops its job, and would go on with the next.
+    killed outright. It is asked once, and has a few seconds.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:

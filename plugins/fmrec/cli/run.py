@@ -56,7 +56,14 @@ def run(params: Mapping[str, Any], report_to: Path | None) -> Path:
             database = environment.database(work / "airflow")
             command = ["airflow", "dags", "test", DAG, "--conf", json.dumps(given)]
             with processes.tied(command, environ, log) as test:
-                found = watch.follow(test, database, console, check)
+                try:
+                    found = watch.follow(test, database, console, check)
+                except BaseException:
+                    # Asked to end, `airflow dags test` stops the job of the task that it is at; at
+                    # another task it would go on, and start the next job.
+                    if not any(task.holds_a_job for task in watch.tasks(database)):
+                        processes.kill(test.pid)
+                    raise
             if not found or any(task.state not in _WELL for task in found):
                 raise FmrecError(_why(found, _kept(log, state)))
             rehearsed = watch.result(database, "rehearse")

@@ -29,6 +29,11 @@ class Task:
     attempt: int
     seconds: float | None
 
+    @property
+    def holds_a_job(self) -> bool:
+        """Whether it waits for a SageMaker job, or is about to start one."""
+        return self.name in {"train", "tune", "score"} and self.state in {"running", "queued"}
+
 
 def tasks(database: Path) -> list[Task]:
     """The task instances of the database's runs, in the order they began; none before it exists."""

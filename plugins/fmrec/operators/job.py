@@ -23,10 +23,10 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
+from fmrec import bills
 from fmrec.errors import JobError, JobStoppedError, RefusedError, StoreError
-from fmrec.layout import Run
-from fmrec.operators import links, progress, refusals
-from fmrec.operators.clients import CONNECTION, aws_client
+from fmrec.operators import billing, links, progress, refusals
+from fmrec.operators.clients import CONNECTION
 from fmrec.operators.hook import JobHook
 from fmrec.operators.killed import goes_on_elsewhere
 from fmrec.operators.retries import is_final
@@ -42,7 +42,7 @@ _MARGIN_SECONDS = 2 * 3600
 _PATIENCE = 20  # so many looks in a row may fail before the attempt does
 _KILL_SECONDS = 1
 # What is stopped so soon after an attempt found it was stopped for the attempt before.
-_HANDOVER_SECONDS = 300
+_HEIR_SECONDS = 300
 
 
 class JobOperator(SageMakerBaseOperator):
@@ -72,7 +72,7 @@ class JobOperator(SageMakerBaseOperator):
         self._ti: Any = None
         self._ending: threading.Thread | None = None
         self._lives_on = False
-        self._since = 0.0
+        self._heir = 0.0
 
     @abstractmethod
     def request(self, number: int) -> dict[str, Any]:
@@ -139,13 +139,14 @@ class JobOperator(SageMakerBaseOperator):
             number += 1
 
     def execute_complete(
-        self, context: Context, event: Any = None, *, created: bool = True, since: float = 0.0
+        self, context: Context, event: Any = None, *, created: bool = True, heir: float = 0.0
     ) -> dict[str, Any]:
         """Go on after a deferral, in a process that knows no more than the event.
 
-        `created`: whether this attempt started the job; `since`: when it had it, epoch seconds.
+        `created`: whether this attempt started the job; `heir`: until when (epoch seconds) a stop
+        of one that it found was meant for the attempt before.
         """
-        self._since = since
+        self._heir = heir
         self._ti = context["ti"]
         self.check_interval = Deployment.of(os.environ).poll_seconds
         told = event or {}
@@ -191,9 +192,10 @@ class JobOperator(SageMakerBaseOperator):
         """The description of a job; None when there is none of that name."""
         try:
             return self.describe(name)
-        except ClientError as error:
-            if refusals.means_missing(error):
+        except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and refusals.means_missing(error):
                 return None
+            self._abandon(name, error)
             raise
 
     def _seen(self, name: str) -> dict[str, Any]:
@@ -267,7 +269,8 @@ class JobOperator(SageMakerBaseOperator):
     ) -> dict[str, Any] | None:
         """Wait for a job. The result is None when the next number has to be taken."""
         name, status = description[self.name_key], description[self.status_key]
-        self._since = time.time()
+        # One that is being stopped already may take its time.
+        self._heir = time.time() + (_MARGIN_SECONDS if status == "Stopping" else _HEIR_SECONDS)
         links.show(context, self, name, self.log_group)
         if status not in LIVE:
             if status == "Completed":
@@ -304,7 +307,7 @@ class JobOperator(SageMakerBaseOperator):
                 botocore_config=self.botocore_config,
             ),
             method_name="execute_complete",
-            kwargs={"created": created, "since": self._since},
+            kwargs={"created": created, "heir": self._heir},
         )
 
     def _give_up(self, name: str, event: Mapping[str, Any]) -> None:
@@ -376,25 +379,19 @@ class JobOperator(SageMakerBaseOperator):
         except Exception:
             self.log.exception("What %s cost is not recorded", name)  # its own error comes next
         told = description.get("SecondaryStatus")
-        inherited = not created and time.time() - self._since < _HANDOVER_SECONDS
-        if status == "Stopped" and inherited and told in {None, "Stopped"}:
+        end = bills.ended(description)
+        soon = (time.time() if end is None else end.timestamp()) < self._heir
+        if status == "Stopped" and soon and not created and told in {None, "Stopped"}:
             self.log.info("SageMaker job %s was stopped: this attempt starts another.", name)
             return None
         raise refusals.ended_badly(name, status, self.reason(description))
 
     def _record(self, description: Mapping[str, Any]) -> None:
         """Write down what an ended job cost."""
-        from fmrec import bills, ledger
-        from fmrec.store import Store
-
-        layout = Run.from_xcom(self.run).layout
         entry = {
             "job": description[self.name_key],
             "kind": self.billed_as,
-            "run": layout.run,
             "status": description[self.status_key],
             **self.bill(description),
         }
-        store = Store(aws_client("s3"), layout.bucket)
-        at = bills.ended(description) or datetime.now(UTC)
-        ledger.record(store, layout, Deployment.of(os.environ).region, entry, at)
+        billing.record(self.run, entry, bills.ended(description) or datetime.now(UTC))

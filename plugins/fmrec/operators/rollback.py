@@ -46,8 +46,7 @@ def rollback(chosen: Xcom) -> Xcom:
         dag_run=context["dag_run"].run_id,
         now=datetime.now(UTC),
     )
-    if not made["in_place"]:
-        # A run that is cleared long after: nobody is to act on what it said then.
+    if not made["in_place"] or not assets.is_news(made["since"]):
         return made
     facts = {name: made[name] for name in ("lane", "run", "as_of")}
     assets.update(assets.NEW_CHAMPION, assets.CHAMPION, facts)

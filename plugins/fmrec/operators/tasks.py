@@ -148,12 +148,9 @@ def release(run: Xcom, report: Xcom, published: Xcom, approval: Xcom | None) -> 
     """Make the model the champion, if the gate or the person it asked says so."""
     from fmrec.steps import release as step
 
-    dag_run: Any = get_current_context()["dag_run"]
     now = datetime.now(UTC)
     released = step.release(run, report, published, approval, aws_client("s3"), now)
-    # A champion's run that is cleared finds itself in place: that is no news.
-    began = dag_run.start_date.replace(microsecond=0)
-    if released["promoted"] and datetime.fromisoformat(released["since"]) >= began:
+    if released["promoted"] and assets.is_news(released["since"]):
         facts = {"lane": released["lane"], "run": run["layout"]["run"], "as_of": run["as_of"]}
         assets.update(assets.NEW_CHAMPION, assets.CHAMPION, facts)
         told = facts | {"metrics": report["metrics"], "cost": report["cost"]}

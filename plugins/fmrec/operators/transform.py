@@ -13,9 +13,7 @@ from fmrec import bills, jobs
 from fmrec.layout import Run
 from fmrec.operators import links
 from fmrec.operators.job import JobOperator
-
-# SageMaker sets transform jobs no limit.
-_LONGEST_SECONDS = 6 * 3600
+from fmrec.settings import TASK_HOURS
 
 
 class TransformOperator(JobOperator, SageMakerTransformOperator):
@@ -54,7 +52,7 @@ class TransformOperator(JobOperator, SageMakerTransformOperator):
 
     def longest_seconds(self) -> int:
         """No transform job is waited for any longer."""
-        return _LONGEST_SECONDS
+        return TASK_HOURS * 3600  # SageMaker sets transform jobs no limit
 
     def left(self, description: Mapping[str, Any]) -> str:
         """The folder of the predictions."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fmrec import ledger
-from fmrec.errors import BudgetError
+from fmrec.errors import BudgetError, StoreError
 from fmrec.layout import Layout, Run
 from fmrec.steps.xcom import Xcom
 from fmrec.store import Store
@@ -31,9 +31,9 @@ class _Reservation:
 def check(run: Run, costs: Xcom, budget: float, store: Store, now: datetime) -> None:
     """Reserve what a run is expected to cost; raise BudgetError where the month has not as much.
 
-    Of runs that begin at once the first that reserves comes first: none sees less than what those
-    before it have spent and reserved. `costs` is the estimate, `budget` is in its currency, and
-    `now` is aware. `settle` gives back what was not needed.
+    A run reserves first and looks then, so of two that begin at once one at least sees the other.
+    Should both, at the edge of the budget, both are refused. `costs` is the estimate, `budget` is
+    in its currency, and `now` is aware. `settle` gives back what was reserved.
     """
     month, currency = ledger.month_of(now), costs["currency"]
     if costs["expected"] is None:
@@ -45,6 +45,23 @@ def check(run: Run, costs: Xcom, budget: float, store: Store, now: datetime) -> 
     key = run.layout.reservation(month, run.layout.run)
     content = {"run": run.layout.run, "amount": costs["expected"], "at": now.isoformat()}
     store.put(key, (json.dumps(content, sort_keys=True) + "\n").encode(), replace=True)
+    try:
+        _check(run, costs["expected"], currency, budget, store, now)
+    except Exception:
+        store.delete(key)
+        raise
+
+
+def _check(
+    run: Run, expected: float, currency: str, budget: float, store: Store, now: datetime
+) -> None:
+    own, month = run.layout.run, ledger.month_of(now)
+    # Looked for at once: who comes in between does not see what this run has reserved for itself.
+    reserved = {
+        each.run: each.amount
+        for each in _reservations(store, run.layout, now)
+        if each.run != own and each.at > now - _HELD
+    }
     spent = ledger.spent(store, run.layout, month)
     if spent["unknown"]:
         log.warning(
@@ -53,25 +70,21 @@ def check(run: Run, costs: Xcom, budget: float, store: Store, now: datetime) -> 
             month,
             ", ".join(spent["unknown"]),
         )
-    mine = _Reservation(run.layout.run, costs["expected"], now)
-    # What completed is a part of what the run is expected to cost; what failed is paid again.
-    own, lost = (spent[name].get(mine.run, 0.0) for name in ("runs", "lost"))
-    needed = max(mine.amount, own - lost) + lost
-    others = spent["total"] - own
-    about_to = sum(
-        max(each.amount - spent["runs"].get(each.run, 0.0), 0.0)
-        for each in _reservations(store, run.layout, month)
-        if each.run != mine.run
-        and each.at > now - _HELD
-        and (each.at, each.run) < (mine.at, mine.run)
-    )
+
+    def to_come(name: str, amount: float) -> float:
+        """What completed is a part of what a run is expected to cost; what failed is paid again."""
+        completed: float = spent["runs"].get(name, 0.0) - spent["lost"].get(name, 0.0)
+        return max(amount - completed, 0.0)
+
+    needed = spent["runs"].get(own, 0.0) + to_come(own, expected)
+    others = spent["total"] - spent["runs"].get(own, 0.0)
+    about_to = sum(to_come(name, amount) for name, amount in reserved.items())
     log.info(
         "Budget of %s: %s %s, spent by other runs %s, about to be spent by them %s, this run "
         "about %s",
         month, _said(budget), currency, _said(others), _said(about_to), _said(needed),
     )  # fmt: skip
     if others + about_to + needed > budget:
-        store.delete(key)
         following = f"{now.astimezone(UTC).replace(day=1) + timedelta(days=31):%Y-%m}"
         planned = f" and {_said(about_to)} about to be, by runs at work" if about_to else ""
         raise BudgetError(
@@ -85,18 +98,26 @@ def check(run: Run, costs: Xcom, budget: float, store: Store, now: datetime) -> 
 
 def settle(run: Run, store: Store, now: datetime) -> None:
     """A run's jobs have ended, and the ledger says what they cost: it reserves nothing any more."""
-    # One that began in the last days of a month has reserved there.
-    for month in {ledger.month_of(now), ledger.month_of(now - _HELD)}:
+    for month in _months(now):
         store.delete(run.layout.reservation(month, run.layout.run))
 
 
-def _reservations(store: Store, layout: Layout, month: str) -> list[_Reservation]:
+def _months(now: datetime) -> list[str]:
+    """The months in which a run that is at work may have reserved."""
+    return sorted({ledger.month_of(now - _HELD), ledger.month_of(now)})
+
+
+def _reservations(store: Store, layout: Layout, now: datetime) -> list[_Reservation]:
     found = []
-    for key in store.list(layout.reservation(month, "").removesuffix(".json")):
+    prefixes = [layout.reservation(month, "").removesuffix(".json") for month in _months(now)]
+    for key in [key for prefix in prefixes for key in store.list(prefix)]:
         try:
             content = json.loads(store.get(key))
             at = datetime.fromisoformat(content["at"])
             found.append(_Reservation(content["run"], float(content["amount"]), at))
+        except StoreError:
+            if store.exists(key):  # else its run has settled in between
+                raise
         except (ValueError, KeyError, TypeError) as error:
             uri = f"s3://{store.bucket}/{key}"
             raise BudgetError(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, cast
 
 from fmrec.errors import DataError, StoreError
-from fmrec.layout import Run
+from fmrec.layout import Run, split_uri
 from fmrec.release import champions, tunings
 from fmrec.settings import Deployment
 from fmrec.steps import budget, published
@@ -69,8 +69,12 @@ def choose(
 
 
 def _is_over(run: Run, store: Store, *, releases: bool) -> bool:
+    """Whether a run has ended before, and what it paid for is still there."""
     if releases:
-        return store.exists(run.layout.published_report("manifest.json"))
+        if not store.exists(run.layout.published_report("manifest.json")):
+            return False
+        model = Published.of(run.layout, store).artifact
+        return store.exists(split_uri(model)[1])
     history = tunings.history(store, run.layout, run.kind)
     return any(entry.run == run.layout.run for entry in history)
 

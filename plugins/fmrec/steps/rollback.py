@@ -39,7 +39,7 @@ def choose(
     told = Rollback.of(values)
     store = Store(s3, deployment.bucket)
     layout = Layout(deployment.bucket, deployment.prefix, "")
-    done = _done(dag_run, store, layout)
+    done = _done(dag_run, told.lane, store, layout)
     if done is not None:
         log.info("This run went back to %s already, in lane %s", done.run, done.lane)
         instead, after = done.replaces, done.sequence - 1
@@ -65,10 +65,12 @@ def choose(
     return {"lane": lane, "run": target.run, "instead": current.run, "after": current.sequence}
 
 
-def _done(dag_run: str, store: Store, layout: Layout) -> champions.Champion | None:
-    """What an Airflow run has written, in whichever lane; None where it has written nothing."""
-    for lane in champions.lanes(store, layout):
-        done = champions.appointed_by(champions.history(store, layout, lane), dag_run)
+def _done(
+    dag_run: str, lane: str | None, store: Store, layout: Layout
+) -> champions.Champion | None:
+    """What an Airflow run has written, in its lane or any; None where it has written nothing."""
+    for each in champions.lanes(store, layout) if lane is None else [lane]:
+        done = champions.appointed_by(champions.history(store, layout, each), dag_run)
         if done is not None:
             return done
     return None
@@ -158,6 +160,7 @@ def rollback(
         "lane": lane,
         "run": run,
         "as_of": made.as_of.isoformat(),
+        "since": made.at.isoformat(),
         "sequence": made.sequence,
         "instead": chosen["instead"],
         "in_place": in_place,
