@@ -182,7 +182,8 @@ def test_a_service_that_throttles_and_fails_is_borne(aws: Aws) -> None:
 
 
 def test_spot_capacity_that_is_taken_back(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
-    told = aws.prepare("spot", spot=True, image="fmrec", solver="adam", epochs=200)
+    long = {"epochs": 1000, "num_factors": 128}
+    told = aws.prepare("spot", spot=True, image="fmrec", solver="adam", **long)
     aws.plan({"fault": "interrupt", "kind": "training-job", "seconds": 3, "times": 1})
     result = train(told)
     said = capsys.readouterr().out

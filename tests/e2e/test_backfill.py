@@ -62,6 +62,8 @@ def test_days_are_rebuilt_also_when_nobody_watches(
     watcher = subprocess.Popen(
         [sys.executable, "-m", "fmrec", *words],
         cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )  # fmt: skip
     assert soon(lambda: backfilled(airflow) != [])
     watcher.send_signal(signal.SIGINT)
