@@ -182,6 +182,9 @@ def test_the_pool_is_the_one_that_others_import() -> None:
     assert {"name": name, **pool} == stack.POOL
 
 
+ADDRESSES = Stack("http://x", "http://y", "http://z", "p", "k", "sample", [])
+
+
 def health(monkeypatch: pytest.MonkeyPatch, beat: datetime, status: str = "healthy") -> None:
     content = {
         "metadatabase": {"status": "healthy"},
@@ -196,13 +199,13 @@ def test_what_is_said_of_the_dead_is_not_believed(monkeypatch: pytest.MonkeyPatc
     now = datetime.now(UTC)
     since = {"scheduler": now, "api-server": now}
     health(monkeypatch, now - timedelta(seconds=5))
-    assert stack._healthy("http://x", {})
-    assert not stack._healthy("http://x", since)
+    assert stack._healthy(ADDRESSES, {})
+    assert not stack._healthy(ADDRESSES, since)
     health(monkeypatch, now + timedelta(seconds=5))
-    assert stack._healthy("http://x", since)
-    assert not stack._healthy("http://x", {"dag-processor": now})
+    assert stack._healthy(ADDRESSES, since)
+    assert not stack._healthy(ADDRESSES, {"dag-processor": now})
     health(monkeypatch, now, "unhealthy")
-    assert not stack._healthy("http://x", {})
+    assert not stack._healthy(ADDRESSES, {})
 
 
 def test_an_api_that_does_not_answer_yet_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,4 +213,4 @@ def test_an_api_that_does_not_answer_yet_is_not_healthy(monkeypatch: pytest.Monk
         raise urllib.error.URLError("refused")
 
     monkeypatch.setattr(stack.urllib.request, "urlopen", refused)
-    assert not stack._healthy("http://x", {})
+    assert not stack._healthy(ADDRESSES, {})

@@ -7,13 +7,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from airflow_stack import ROOT, Airflow, command
+from airflow_stack import ROOT, Airflow, command, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -43,13 +41,6 @@ def noted(airflow: Airflow) -> bool:
     return all(each["completed_at"] for each in found)
 
 
-def soon(holds: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 120
-    while not holds() and time.monotonic() < until:
-        time.sleep(0.5)
-    return holds()
-
-
 def days_of(table: str) -> list[str]:
     """The moments of the table of figures."""
     return re.findall(r"^(1998-\d\d-\d\d) [0-9a-f]{8}", table, flags=re.M)
@@ -65,7 +56,7 @@ def test_days_are_rebuilt_also_when_nobody_watches(
         # Whoever runs the tests in the background of a shell has Ctrl-C ignored, and so would this.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )  # fmt: skip
-    assert soon(lambda: backfilled(airflow) != [])
+    until("there are runs", lambda: backfilled(airflow))
     watcher.send_signal(signal.SIGINT)
     said, _ = watcher.communicate(timeout=60)
     assert watcher.returncode == 130, said
@@ -83,7 +74,7 @@ def test_days_are_rebuilt_also_when_nobody_watches(
     assert {run["conf"]["epochs"] for run in runs} == {3}  # type: ignore[index]
 
     jobs = airflow.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
-    assert soon(lambda: noted(airflow)), "Airflow notes the end of a backfill twice a minute"
+    until("Airflow notes the end, as it does twice a minute", lambda: noted(airflow))
     said, _ = fmrec(environ, *words)
     assert "3 of the days have been rebuilt before, and are kept." in said
     assert days_of(said) == ["1998-03-02", "1998-03-03", "1998-03-04"]
@@ -112,8 +103,8 @@ def test_status_says_what_is_up_and_what_has_died(
     airflow: Airflow, environ: dict[str, str], state: Path
 ) -> None:
     said, _ = fmrec(environ, "status")
-    assert len(re.findall(r"^ (local-aws|api-server|scheduler|dag-processor|triggerer) .* runs *$",
-                          said, flags=re.M)) == 5  # fmt: skip
+    names = "local-aws|api-server|execution-api|scheduler|dag-processor|triggerer"
+    assert len(re.findall(rf"^ ({names}) .* runs *$", said, flags=re.M)) == 6
     assert re.search(r"^ fmrec_retrain +\d+ +\d+ +\d+ +\d+ +\d{4}-", said, flags=re.M)
     assert re.search(r"^ fmrec_tune +paused ", said, flags=re.M)
     assert re.search(r"^SageMaker: \d jobs? in progress, 0 endpoints$", said, flags=re.M)

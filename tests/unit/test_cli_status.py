@@ -145,8 +145,8 @@ def up(monkeypatch: pytest.MonkeyPatch, *dead: str) -> None:
     """A stack of which `dead` have ended."""
     names = ("local-aws", "api-server", "scheduler")
     made = started.Stack(
-        ui="http://127.0.0.1:8080", aws="http://127.0.0.1:5566", password="p", key="k",
-        source="sample",
+        ui="http://127.0.0.1:8080", tasks="http://127.0.0.1:8081", aws="http://127.0.0.1:5566",
+        password="p", key="k", source="sample",
         started=[started.Started(name, pid, AT.timestamp()) for pid, name in enumerate(names)],
     )  # fmt: skip
     monkeypatch.setattr(status.stack, "found", lambda: made)

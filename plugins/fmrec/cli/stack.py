@@ -1,6 +1,6 @@
 """`up` and `down`: Airflow and the local AWS in the background, for the browser.
 
-`up` starts what does not run: everything, or what has died since. The four Airflow components are
+`up` starts what does not run: everything, or what has died since. Airflow's components are
 started one by one rather than through `airflow standalone`: a standalone that is not interrupted in
 just the right way leaves its children running, and it serves logs on all interfaces.
 docs/decisions/0002-components-not-standalone.md has the details.
@@ -34,9 +34,12 @@ START_SECONDS = 300
 _AWS = "local-aws"
 _AWS_MODULE = "fmrec.local_aws"
 # What each is started with. Tasks are forked from the scheduler, readers of DAG files from the DAG
-# processor.
+# processor. Tasks report to an API server of their own: the one that people talk to may wait, with
+# all that it does, for SQLite's write lock, and a task's report to the same server would hold it
+# (docs/decisions/0036-tasks-report-to-a-server-of-their-own.md).
 _AIRFLOW = {
-    "api-server": ["airflow", "api-server", "--host", HOST],
+    "api-server": ["airflow", "api-server", "--host", HOST, "--apps", "core"],
+    "execution-api": ["airflow", "api-server", "--host", HOST, "--apps", "execution"],
     "scheduler": [
         *("fmrec.cli.warm", "fmrec.operators", "fmrec.steps", "--"),
         *("airflow", "scheduler", "--skip-serve-logs"),
@@ -44,6 +47,7 @@ _AIRFLOW = {
     "dag-processor": ["fmrec.cli.warm", "fmrec.operators", "--", "airflow", "dag-processor"],
     "triggerer": ["airflow", "triggerer", "--skip-serve-logs"],
 }
+_PORTS = {"api-server": "ui", "execution-api": "tasks"}
 # As docs/pools.json has it. Its slots stand for jobs also while the triggerer watches them.
 POOL = {
     "name": "fmrec_jobs",
@@ -82,8 +86,12 @@ def _new(root: Path, folder: Path, console: Console) -> Stack:
     source = base.get("FMREC_SOURCE") or sources.best(base | environment.local_aws(""), console)
     # Looked for last: a port that is free now may soon not be.
     ui_port, aws_port = _free_port("FMREC_UI_PORT", 8080), _free_port("FMREC_AWS_PORT", 5566)
+    tasks_port = _free_port(None, ui_port + 1)
+    if tasks_port == aws_port:
+        tasks_port = _free_port(None, aws_port + 1)
     return Stack(
         ui=f"http://{HOST}:{ui_port}",
+        tasks=f"http://{HOST}:{tasks_port}",
         aws=f"http://{HOST}:{aws_port}",
         password=_password(folder),
         key=secrets.token_hex(32),
@@ -120,7 +128,7 @@ def _start(root: Path, folder: Path, stack: Stack, console: Console) -> None:
             since[name] = datetime.now(UTC)
             _begin(name, stack, environ, folder)
         names = {_AWS, *_AIRFLOW}
-        _wait("Airflow", lambda: _healthy(stack.ui, since), stack, names, logs)
+        _wait("Airflow", lambda: _healthy(stack, since), stack, names, logs)
 
 
 def _clear(dead: list[Started]) -> None:
@@ -138,10 +146,12 @@ def _begin(name: str, stack: Stack, environ: Mapping[str, str], folder: Path) ->
     log = folder / "logs" / f"{name}.log"
     if log.is_file():
         log.replace(log.with_suffix(".ended.log"))
-    command = _AIRFLOW.get(name) or [
+    command = [*_AIRFLOW.get(name, [])] or [
         *(_AWS_MODULE, "--port", stack.aws.rpartition(":")[2]),
         *("--state", str(folder / "aws")),
     ]
+    if name in _PORTS:
+        command += ["--port", getattr(stack, _PORTS[name]).rpartition(":")[2]]
     process = processes.start(command, environ, log)
     stack.put(Started(name, process.pid, processes.started_at(process.pid)))
     stack.save(folder / FILE)
@@ -239,13 +249,12 @@ def _environ(root: Path, folder: Path, stack: Stack) -> dict[str, str]:
         **environment.airflow(root, home),
         "FMREC_SOURCE": stack.source,
         "AIRFLOW__API__HOST": HOST,
-        "AIRFLOW__API__PORT": stack.ui.rpartition(":")[2],
         "AIRFLOW__API__BASE_URL": stack.ui,
         "AIRFLOW__API__WORKERS": "1",
         "FMREC_JOBS_POOL": str(POOL["name"]),
         "AIRFLOW__API__SECRET_KEY": stack.key,
         "AIRFLOW__API_AUTH__JWT_SECRET": stack.key,
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{stack.ui}/execution/",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{stack.tasks}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
     }
@@ -260,9 +269,9 @@ def _password(folder: Path) -> str:
     return file.read_text()
 
 
-def _free_port(variable: str, preferred: int) -> int:
+def _free_port(variable: str | None, preferred: int) -> int:
     """The port that `variable` names, else `preferred` or the next one that is free."""
-    named = os.environ.get(variable)
+    named = None if variable is None else os.environ.get(variable)
     if named and not named.isdecimal():
         raise FmrecError(f"environment variable {variable}: {named!r} is not a port number")
     first = int(named) if named else preferred
@@ -274,7 +283,7 @@ def _free_port(variable: str, preferred: int) -> int:
             except OSError:
                 continue
             return port
-    raise FmrecError(f"port {first} is taken; set {variable} to a free one")
+    raise FmrecError(f"port {first} is taken; set {variable or 'FMREC_UI_PORT'} to a free one")
 
 
 def _wait(what: str, ready: Callable[[], bool], stack: Stack, begun: Set[str], logs: Path) -> None:
@@ -291,14 +300,17 @@ def _wait(what: str, ready: Callable[[], bool], stack: Stack, begun: Set[str], l
         time.sleep(0.5)
 
 
-def _healthy(ui: str, since: Mapping[str, datetime]) -> bool:
+def _healthy(stack: Stack, since: Mapping[str, datetime]) -> bool:
     """Whether all of Airflow's components report that they are.
 
     Those that were started again have reported since then: what is reported of the ones that died
     is true for half a minute longer.
     """
     try:
-        with urllib.request.urlopen(f"{ui}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{stack.tasks}/execution/health", timeout=5):  # noqa: S310
+            pass
+        url = f"{stack.ui}/api/v2/monitor/health"
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
             health = json.load(answer)
     except OSError:
         return False

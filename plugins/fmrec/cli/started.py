@@ -33,6 +33,8 @@ class Stack:
     """What `up` started, as up/stack.json in the state folder has it."""
 
     ui: str
+    # Where tasks report to.
+    tasks: str
     aws: str
     password: str
     # The components check each other's tokens with it.
