@@ -59,6 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(stack, "_environ", environ)
     names = ("api-server", "scheduler")
     monkeypatch.setattr(stack, "_AIRFLOW", {name: ["airflow", name] for name in names})
+    monkeypatch.setattr(stack, "_PORTS", {})
     monkeypatch.setattr(stack, "_AWS_MODULE", "airflow")
     monkeypatch.setattr(stack.environment, "make_bucket", lambda _: None)
     monkeypatch.setattr(stack, "_healthy", lambda *_: True)
