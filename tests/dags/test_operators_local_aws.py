@@ -182,13 +182,20 @@ def test_a_service_that_throttles_and_fails_is_borne(aws: Aws) -> None:
 
 
 def test_spot_capacity_that_is_taken_back(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
-    long = {"epochs": 1000, "num_factors": 128}
+    long = {"epochs": 1000, "num_factors": 384}
     told = aws.prepare("spot", spot=True, image="fmrec", solver="adam", **long)
-    aws.plan({"fault": "interrupt", "kind": "training-job", "seconds": 3, "times": 1})
+    aws.plan({"fault": "interrupt", "kind": "training-job", "seconds": 10, "times": 1})
     result = train(told)
-    said = capsys.readouterr().out
-    assert "Interrupted: " in said
-    assert "Going on from the checkpoint" in said
+    assert "Interrupted: " in capsys.readouterr().out
+    # All of the job's log: the task's shows the end of what is new at each look.
+    pages = aws.client("logs").get_paginator("filter_log_events")
+    group = "/aws/sagemaker/TrainingJobs"
+    lines = [
+        event["message"]
+        for page in pages.paginate(logGroupName=group, logStreamNamePrefix=result["name"])
+        for event in page["events"]
+    ]
+    assert any("Going on from the checkpoint" in line for line in lines)
     found = aws.sagemaker.describe_training_job(TrainingJobName=result["name"])
     assert result["billable_seconds"] == found["BillableTimeInSeconds"]
     assert result["billable_seconds"] <= result["seconds"]
