@@ -187,14 +187,14 @@ def test_spot_capacity_that_is_taken_back(aws: Aws, capsys: pytest.CaptureFixtur
     aws.plan({"fault": "interrupt", "kind": "training-job", "seconds": 10, "times": 1})
     result = train(told)
     assert "Interrupted: " in capsys.readouterr().out
-    # All of the job's log: the task's shows the end of what is new at each look.
-    pages = aws.client("logs").get_paginator("filter_log_events")
-    group = "/aws/sagemaker/TrainingJobs"
-    lines = [
-        event["message"]
-        for page in pages.paginate(logGroupName=group, logStreamNamePrefix=result["name"])
-        for event in page["events"]
-    ]
+    # The job's own log: the task's shows the end of what is new at each look.
+    logs = aws.client("logs")
+    place: dict[str, Any] = {"logGroupName": "/aws/sagemaker/TrainingJobs"}
+    streams = logs.describe_log_streams(logStreamNamePrefix=result["name"], **place)["logStreams"]
+    # Whoever starts again has a stream of its own, and what is sought is at its beginning.
+    place |= {"logStreamName": streams[-1]["logStreamName"], "startFromHead": True}
+    lines = [event["message"] for event in logs.get_log_events(**place)["events"]]
+    assert len(streams) == 2
     assert any("Going on from the checkpoint" in line for line in lines)
     found = aws.sagemaker.describe_training_job(TrainingJobName=result["name"])
     assert result["billable_seconds"] == found["BillableTimeInSeconds"]
