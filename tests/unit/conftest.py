@@ -11,6 +11,7 @@ import pytest
 from moto import mock_aws
 
 from fmrec.store import Store
+from serving_world import s3_in_memory
 from steps_world import World
 
 
@@ -44,3 +45,10 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def store(client: Any) -> Store:
     """That bucket."""
     return Store(client, "bbb")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """S3 in memory for a whole module, which empties it before each of its tests."""
+    with s3_in_memory() as client:
+        yield client

@@ -12,11 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import numpy as np
 import pyarrow as pa
 import pytest
-from moto import mock_aws
 from rich.console import Console
 
 from fmrec import ratings as sources
@@ -66,15 +64,6 @@ PEOPLE = pa.table(
 FILMS = pa.table(
     [[10, 20], ['The "A", B', "Amélie"], [1995, None], [["Drama", "War"], []]], schema=ITEMS
 )
-
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    with mock_aws():
-        made = boto3.client("s3", region_name="us-east-1")
-        made.create_bucket(Bucket="bbb")
-        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,19 +24,12 @@ from serving_world import (
     emptied,
     later,
     refusal,
-    s3_in_memory,
 )
 
 OLD = datetime(1997, 6, 1, tzinfo=UTC)
 # What people were told by the last `clean`s of a test.
 TOLD: list[tuple[str, Any]] = []
 NAME = Layout("fmrec", "fmrec", "").endpoint(LANE)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    with s3_in_memory() as client:
-        yield client
 
 
 @pytest.fixture

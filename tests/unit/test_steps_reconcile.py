@@ -13,17 +13,11 @@ from botocore.exceptions import ClientError
 from fmrec import ledger
 from fmrec.layout import Run
 from fmrec.steps.reconcile import reconcile
-from serving_world import NOW, Serving, emptied, refusal, s3_in_memory
+from serving_world import NOW, Serving, emptied, refusal
 
 MACHINES = {"InstanceType": "ml.m5.large", "InstanceCount": 1}
 ENDED = datetime(2026, 3, 5, 3, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    with s3_in_memory() as client:
-        yield client
 
 
 @pytest.fixture

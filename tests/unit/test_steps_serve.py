@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,19 +31,12 @@ from serving_world import (
     emptied,
     later,
     refusal,
-    s3_in_memory,
     scored,
 )
 
 NAME = Layout("fmrec", "fmrec", "").endpoint(LANE)
 PING = "The primary container for production variant AllTraffic did not pass the ping health check. Please check CloudWatch logs for this endpoint."  # fmt: skip  # noqa: E501
 CAPACITY = "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error."  # fmt: skip  # noqa: E501
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    with s3_in_memory() as client:
-        yield client
 
 
 @pytest.fixture
